@@ -1,0 +1,156 @@
+"""Frozen values with the names of DESIGN's terms; every layer speaks in these."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header fields in order, names in the case they arrived in, values without surrounding white space."""
+
+
+class Interval(NamedTuple):
+    """Half-open byte interval ``[start, end)`` of an object."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+    def contains(self, other: Interval) -> bool:
+        return self.start <= other.start and other.end <= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class OriginId:
+    """Scheme, host and port of an S3 endpoint: an origin's identity, never its configuration name."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectId:
+    """What a cached object is filed under: origin, bucket, key decoded exactly once, version or none.
+
+    ``digest`` (32 bytes, BLAKE2b over length-prefixed parts, so that no two identities collide by concatenation) names
+    its files and picks its fence; no client text ever reaches a path.
+    """
+
+    origin: OriginId
+    bucket: bytes
+    key: bytes
+    version: bytes | None = None
+    digest: bytes = field(init=False, repr=False, compare=False)
+    bucket_digest: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        origin = str(self.origin).encode("utf-8", "surrogateescape")
+        version = b"-" if self.version is None else b"v" + self.version
+        object.__setattr__(self, "bucket_digest", _digest(origin, self.bucket))
+        object.__setattr__(self, "digest", _digest(origin, self.bucket, self.key, version))
+
+
+def _digest(*parts: bytes) -> bytes:
+    state = hashlib.blake2b(digest_size=32)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    return state.digest()
+
+
+def unquoted_etag(etag: bytes) -> bytes:
+    """The opaque tag without its quotes; S3 clients and servers disagree about sending them (SEMANTICS 23)."""
+    if len(etag) >= 2 and etag.startswith(b'"') and etag.endswith(b'"'):
+        return etag[1:-1]
+    return etag
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One immutable content of an object. Extents belong to (ETag, size), which ``tag`` (16 bytes) stands for."""
+
+    etag: bytes
+    """The strong ETag as the origin wrote it, quotes included."""
+    size: int
+    """Bytes of the whole object."""
+    tag: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        state = hashlib.blake2b(unquoted_etag(self.etag), digest_size=16, salt=self.size.to_bytes(8, "little"))
+        object.__setattr__(self, "tag", state.digest())
+
+
+class FenceToken(NamedTuple):
+    """The fences of an object as they stood *before* the origin request that proves something about it was sent."""
+
+    epoch: int
+    object_fence: int
+    bucket_fence: int
+
+
+class ChecksumState(enum.IntEnum):
+    """What is known of the whole object's ``x-amz-checksum-*`` headers (SEMANTICS 18)."""
+
+    UNKNOWN = 0
+    NONE = 1
+    KNOWN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRecord:
+    """An object's current generation and the response headers a hit replays.
+
+    ``headers`` holds what SEMANTICS 17 allows to store, as the origin sent it, without Content-Length, Content-Range,
+    Date and checksums. ``checksums`` holds the whole object's checksum headers when ``checksum_state`` is KNOWN.
+    """
+
+    generation: Generation
+    headers: Headers
+    checksum_state: ChecksumState = ChecksumState.UNKNOWN
+    checksums: Headers = ()
+    stored_at: float = 0.0
+    """Wall-clock seconds when the origin answered; for Age arithmetic across restarts only."""
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first stored value of ``name`` (lower case), or None."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+    @property
+    def last_modified(self) -> bytes | None:
+        return self.get(b"last-modified")
+
+    @property
+    def version_id(self) -> bytes | None:
+        return self.get(b"x-amz-version-id")
+
+
+class Result(enum.StrEnum):
+    """How a request was answered: the value of ``X-Cache`` and of the metrics label ``result``."""
+
+    HIT = "HIT"
+    MISS = "MISS"
+    PARTIAL = "PARTIAL"
+    REVALIDATED = "REVALIDATED"
+    COALESCED = "COALESCED"
+    PASS = "PASS"
+    ERROR = "ERROR"
+
+
+class Codec(enum.IntEnum):
+    """How an extent's bytes are stored."""
+
+    RAW = 0
+    LZ4 = 1

@@ -1,0 +1,1 @@
+"""Metrics, access log, application log, redaction. May be imported by every layer above model."""
