@@ -1,0 +1,185 @@
+# One plain-HTTP client connection as a C struct, and what can be done to it without the GIL.
+#
+# Ownership. A Connection belongs to exactly one Reactor from accept to close: its fd is in the reactor's epoll and in
+# no other, registered once (edge-triggered, IN|OUT|RDHUP), so that no request costs an epoll_ctl and a parked
+# connection cannot spin the outer loop. The engine never sees the struct, only an id `generation << 32 | slot`; a
+# stale id is recognised by its generation.
+#
+# Lifetimes. `rbuf` is malloc'ed when bytes of a head arrive and freed when the connection is idle, so that ten
+# thousand idle connections cost their structs alone. `out` holds a Python buffer: it is taken and released with the
+# GIL only; while `out_held` is set, `out.buf` may be read without it.
+from cpython.buffer cimport Py_buffer
+from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, EIO, ESTALE, errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcpy, memmove
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from fastcache._core.net cimport MSG_MORE, MSG_NOSIGNAL, recv, send, sendfile
+
+cdef enum ConnState:
+    FREE      # the slot is on the free list
+    HEAD      # waiting for, or collecting, a request head
+    PARKED    # the head is with the engine; order of pipelined requests needs no queue
+    LINGERING # answered for good; input is discarded until the peer is done or the limit is reached
+
+cdef enum PumpResult:
+    PUMP_DONE   # everything queued has been handed to the kernel
+    PUMP_AGAIN  # the socket is full; an EPOLLOUT edge will come
+    PUMP_TURN   # this connection had its share of this turn; more can be sent at once
+    PUMP_DEAD  # the peer is gone
+    PUMP_FILE  # the file failed or is shorter than it was said to be; the peer is still there
+
+cdef enum:
+    RBUF_FIRST = 4096
+    TURN_BYTES = 2097152      # per connection and turn of the loop
+    SENDFILE_WINDOW = 1048576
+
+cdef struct Connection:
+    int fd
+    uint32_t slot
+    uint32_t gen
+    uint8_t state
+    uint8_t readable      # an IN edge came and recv has not said EAGAIN since
+    uint8_t eof           # RDHUP seen, or recv returned 0
+    uint8_t dead          # the engine was told (or will be) that the peer is gone
+    uint8_t queued        # on the run queue
+    uint8_t want_read     # the engine waits for on_readable
+    uint8_t out_held      # `out` holds a buffer
+    uint8_t out_more      # more bytes follow at once: MSG_MORE
+    uint8_t out_pending   # the engine waits for on_writable
+    uint8_t allowed       # the peer's address passed allow-from
+    uint8_t peer_family   # 4, 6 or 0
+    uint8_t peer[16]
+    uint16_t peer_port
+    # head collecting: bytes rpos..rn of rbuf are unread, those before `scan` hold no head end
+    char* rbuf
+    Py_ssize_t rcap, rn, rpos, scan
+    # output of the current exchange: memory first, then a file interval
+    Py_buffer out
+    Py_ssize_t out_pos
+    int file_fd
+    int64_t file_off, file_left
+    # accounting
+    int64_t deadline      # CLOCK_MONOTONIC ns, 0 = none
+    int64_t linger_left
+    uint64_t sent         # bytes handed to the kernel for the current exchange
+    uint64_t requests
+
+
+cdef inline int64_t monotonic_ns() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <int64_t>t.tv_sec * 1000000000 + t.tv_nsec
+
+
+cdef inline uint64_t connection_id(const Connection* c) noexcept nogil:
+    return (<uint64_t>c.gen << 32) | c.slot
+
+
+cdef inline void release_rbuf(Connection* c) noexcept nogil:
+    free(c.rbuf)
+    c.rbuf = NULL
+    c.rcap = c.rn = c.rpos = c.scan = 0
+
+
+cdef inline bint reserve(Connection* c, Py_ssize_t room, Py_ssize_t limit) noexcept nogil:
+    """Make room for `room` more bytes (at most `limit` unread in all); False when that cannot be."""
+    cdef Py_ssize_t used = c.rn - c.rpos
+    cdef Py_ssize_t want
+    cdef char* grown
+    if c.rpos:
+        memmove(c.rbuf, c.rbuf + c.rpos, used)
+        c.scan = c.scan - c.rpos if c.scan > c.rpos else 0
+        c.rn = used
+        c.rpos = 0
+    if c.rcap - c.rn >= room:
+        return True
+    want = c.rcap * 2 if c.rcap else RBUF_FIRST
+    while want - used < room:
+        want *= 2
+    if want > limit:
+        want = limit
+    if want - used < room:
+        return False
+    grown = <char*>realloc(c.rbuf, want)
+    if grown == NULL:
+        return False
+    c.rbuf = grown
+    c.rcap = want
+    return True
+
+
+cdef inline Py_ssize_t head_end(Connection* c) noexcept nogil:
+    """Index after the head's empty line, or 0 when it is not there yet. Linear over the life of a head.
+
+    A bare-LF line end also ends the search: httptools then refuses the head, instead of us waiting for a CRLF that
+    never comes.
+    """
+    cdef const char* p
+    cdef Py_ssize_t i = c.scan if c.scan > c.rpos else c.rpos
+    while i < c.rn:
+        p = <const char*>memchr(c.rbuf + i, c'\n', c.rn - i)
+        if p == NULL:
+            c.scan = c.rn
+            return 0
+        i = p - c.rbuf
+        if i + 1 < c.rn and c.rbuf[i + 1] == c'\n':
+            return i + 2
+        if i + 2 < c.rn and c.rbuf[i + 1] == c'\r' and c.rbuf[i + 2] == c'\n':
+            return i + 3
+        if i + 1 >= c.rn or (c.rbuf[i + 1] == c'\r' and i + 2 >= c.rn):
+            c.scan = i  # the line end is here, what follows it is not: look at it again
+            return 0
+        i += 1
+    c.scan = i
+    return 0
+
+
+cdef inline void skip_empty_lines(Connection* c) noexcept nogil:
+    """RFC 9112 section 2.2: a server should ignore at least one empty line before the request-line."""
+    while c.rpos + 1 < c.rn and c.rbuf[c.rpos] == c'\r' and c.rbuf[c.rpos + 1] == c'\n':
+        c.rpos += 2
+
+
+cdef inline int pump(Connection* c) noexcept nogil:
+    """Hand queued output to the kernel: memory by send, then the file interval by sendfile.
+
+    Never past `file_left` (the watermark the engine gave), at most TURN_BYTES a turn.
+    """
+    cdef ssize_t r
+    cdef int64_t offset
+    cdef int64_t turn = TURN_BYTES
+    cdef size_t window
+    cdef int flags
+    while c.out_held and c.out_pos < c.out.len:
+        if turn <= 0:
+            return PUMP_TURN
+        flags = MSG_NOSIGNAL | (MSG_MORE if c.out_more or c.file_left else 0)
+        r = send(c.fd, <char*>c.out.buf + c.out_pos, c.out.len - c.out_pos, flags)
+        if r < 0:
+            if errno == EINTR:
+                continue
+            return PUMP_AGAIN if errno == EAGAIN else PUMP_DEAD
+        c.out_pos += r
+        c.sent += r
+        turn -= r
+    while c.file_left:
+        if turn <= 0:
+            return PUMP_TURN
+        offset = c.file_off
+        window = <size_t>(c.file_left if c.file_left < SENDFILE_WINDOW else SENDFILE_WINDOW)
+        r = sendfile(c.fd, c.file_fd, &offset, window)
+        if r < 0:
+            if errno == EINTR:
+                continue
+            if errno == EAGAIN:
+                return PUMP_AGAIN
+            return PUMP_FILE if errno == EIO or errno == ESTALE or errno == EBADF or errno == EINVAL else PUMP_DEAD
+        if r == 0:
+            return PUMP_FILE  # the file ended early: never pad, never end cleanly
+        c.file_off += r
+        c.file_left -= r
+        c.sent += r
+        turn -= r
+    return PUMP_DONE
