@@ -1,45 +1,74 @@
 # Two commands do all set-up on a fresh machine with Python >= 3.11 and a C compiler: make run, make test.
 PYTHON ?= python3
 VENV   ?= .venv
-BIN    := $(VENV)/bin
-SHELL  := /bin/bash
+# More arguments for pytest, for instance PYTEST_FLAGS="-k ranges -x".
+PYTEST_FLAGS ?=
 
-.PHONY: run test test-all lint bench build clean env env-test
+SHELL := /bin/bash
+BIN   := $(VENV)/bin
+PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check
+SWIFT := .cache/swift-venv
 
-run: $(VENV)/.stamp-run build
+.PHONY: run test test-all lint bench build clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/.stamp-run
 	$(BIN)/fastcache demo
 
-test: $(VENV)/.stamp-dev build lint
-	$(BIN)/python -m pytest -m "not slow"
+test: $(VENV)/.stamp-dev lint swift
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
 
-test-all: $(VENV)/.stamp-dev build lint
-	$(BIN)/python -m pytest
+test-all: $(VENV)/.stamp-dev lint swift
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-lint: $(VENV)/.stamp-dev build
+lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.stamp-dev build
+bench: $(VENV)/.stamp-dev
 	$(BIN)/python -m bench
 
-# The compiled modules, in place; make's own dependency check keeps a second run to a fraction of a second.
+# The compiled modules, in place. The stamp belongs to the environment, because a module is built for one Python.
 CORE_SOURCES := $(wildcard src/fastcache/_core/*.pyx src/fastcache/_core/*.pxd src/fastcache/_core/*.h)
-build: .build-stamp
-.build-stamp: $(CORE_SOURCES) setup.py | $(VENV)/.stamp-run
-	flock .build.lock $(BIN)/python setup.py -q build_ext --inplace -j 2
+build: $(VENV)/.stamp-core
+
+$(BIN)/python:
+	@tools/make-environment "$(PYTHON)" "$(VENV)"
+
+$(VENV)/.stamp-tools: pyproject.toml | $(BIN)/python
+	@echo "environment: installing the build tools"
+	@$(PIP) --group build
 	@touch $@
 
-$(VENV)/bin/python:
-	@./tools/make-environment $(PYTHON) $(VENV)
+$(VENV)/.stamp-core: $(CORE_SOURCES) setup.py $(VENV)/.stamp-tools
+	@echo "environment: compiling fastcache._core"
+	@flock .build.lock $(BIN)/python setup.py -q build_ext --inplace -j $(shell nproc)
+	@touch $@
 
-$(VENV)/.stamp-run: pyproject.toml setup.py | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]' --group build
+# FASTCACHE_BUILD=none: the modules were compiled by the rule above, pip would compile them all once more.
+$(VENV)/.stamp-installed: pyproject.toml setup.py $(VENV)/.stamp-tools
+	@echo "environment: installing fastcache and what it needs"
+	@FASTCACHE_BUILD=none $(PIP) --no-build-isolation -e '.[demo]'
+	@touch $@
+
+$(VENV)/.stamp-run: $(VENV)/.stamp-core $(VENV)/.stamp-installed
 	@touch $@
 
 $(VENV)/.stamp-dev: pyproject.toml $(VENV)/.stamp-run
-	$(BIN)/python -m pip install -q --disable-pip-version-check --group dev
+	@echo "environment: installing what lint and tests need"
+	@$(PIP) --group dev
+	@touch $@
+
+# The tests' verifying S3 server. Without it the tests that need it are skipped visibly, or fail where
+# FASTCACHE_TEST_REQUIRE names it.
+.PHONY: swift
+swift: | $(VENV)/.stamp-dev
+	@$(MAKE) --no-print-directory -s $(SWIFT)/.stamp || echo "swift: not installed; the tests against it will be skipped"
+
+$(SWIFT)/.stamp: tests/harness/swift-requirements.txt
+	@tools/make-swift-environment $(BIN)/python $(SWIFT) $<
 	@touch $@
 
 clean:
-	rm -rf build dist src/*.egg-info .build-stamp src/fastcache/_core/*.c src/fastcache/_core/*.so
+	rm -rf build dist src/*.egg-info $(VENV)/.stamp-core src/fastcache/_core/*.c src/fastcache/_core/*.so

@@ -1,6 +1,7 @@
 """Builds the Cython modules of ``fastcache._core``; everything else is in pyproject.toml.
 
-``FASTCACHE_BUILD=debug`` compiles with assertions and bounds checks.
+``FASTCACHE_BUILD=debug`` compiles with assertions and bounds checks; ``FASTCACHE_BUILD=none`` compiles nothing, for an
+editable installation whose modules ``build_ext --inplace`` has made already (pip would compile all of them again).
 """
 
 import os
@@ -9,7 +10,8 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-DEBUG = os.environ.get("FASTCACHE_BUILD") == "debug"
+BUILD = os.environ.get("FASTCACHE_BUILD", "")
+DEBUG = BUILD == "debug"
 CORE = Path("src/fastcache/_core")
 
 # What ships is what is measured: no -march=native, no per-machine flags.
@@ -26,6 +28,7 @@ extensions = [
         extra_compile_args=COMPILE_ARGS,
     )
     for path in sorted(CORE.glob("*.pyx"))
+    if BUILD != "none"
 ]
 
 setup(
