@@ -1,1 +1,1 @@
-"""One request is one small state machine: serve, revalidate, fill, pass. The only place where storage and upstream meet."""
+"""One request is one small state machine: serve, revalidate, fill, pass. Storage and upstream meet only here."""

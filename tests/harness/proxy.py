@@ -1,0 +1,126 @@
+"""fastcache as its users run it: a process, its ready line, its metrics, and its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+from tests.harness import processes
+from tests.harness.processes import ProcessError
+
+_READY = re.compile(r"^listening on (https?://\S+) \(admin (https?://[^\s)]+)\)$", re.MULTILINE)
+
+
+class FastcacheProcess:
+    """``python -m fastcache serve`` in front of ``endpoint``, on free ports of the loopback address.
+
+    ``arguments`` are appended to the command line, ``environment`` is added to ours. The constructor returns when the
+    ready line has been printed; ``stop`` ends it as an operator does and asserts that it went well.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        cache_directory: Path,
+        log_directory: Path,
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        ready_within: float = 30.0,
+    ) -> None:
+        log_directory.mkdir(parents=True, exist_ok=True)
+        self.cache_directory = cache_directory
+        self.stdout = log_directory / "fastcache.stdout"
+        self.stderr = log_directory / "fastcache.stderr"
+        self.command = [
+            *(sys.executable, "-m", "fastcache", "serve", "-e", endpoint, "-p", "0", "--admin-port", "0"),
+            *("--cache-dir", str(cache_directory), *arguments),
+        ]
+        self.process: subprocess.Popen[bytes] = processes.start(
+            self.command, stdout=self.stdout, stderr=self.stderr, environment={**os.environ, **(environment or {})}
+        )
+        try:
+            self.endpoint, self.admin = self._wait_for_ready_line(ready_within)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_for_ready_line(self, seconds: float) -> tuple[str, str]:
+        found: list[re.Match[str]] = []
+
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                raise ProcessError(f"fastcache exited with {self.process.returncode} before it was ready")
+            found.extend(_READY.finditer(self.stdout.read_text()))
+            return bool(found)
+
+        try:
+            processes.wait_until(ready, seconds, "fastcache printed its ready line")
+        except ProcessError as error:
+            raise ProcessError(f"{error}\n{self.logs()}") from error
+        return found[0][1], found[0][2]
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's."""
+        return self.process.pid
+
+    def logs(self) -> str:
+        """Its command, and the end of what it printed."""
+        return (
+            f"--- command\n{' '.join(self.command)}\n"
+            f"--- stdout\n{processes.tail(self.stdout)}\n"
+            f"--- stderr\n{processes.tail(self.stderr, 200)}"
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of ``/metrics`` now, named as Prometheus writes it: ``name`` or ``name{a="b",c="d"}`` sorted."""
+        return {_rendered(name, labels): value for name, labels, value in self._samples()}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples ``name`` that carry at least ``labels``; 0 when there is none."""
+        wanted = labels.items()
+        return sum(value for sample, has, value in self._samples() if sample == name and wanted <= has.items())
+
+    def _samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=20) as response:
+            text = response.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                yield sample.name, dict(sample.labels), sample.value
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the supervisor."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL for the supervisor and everything it started: a crash of all of them at once."""
+        processes.kill_group(self.process)
+
+    def stop(self, within: float = 30.0) -> None:
+        """SIGTERM, then assert: exit code 0, no process left behind, no traceback in the log."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ProcessError(f"fastcache was still there {within:g} s after SIGTERM\n{self.logs()}") from None
+        orphans = processes.group_members(self.process)
+        self.kill()
+        assert code == 0, f"fastcache exited with {code}\n{self.logs()}"
+        assert not orphans, f"processes {orphans} outlived fastcache's supervisor\n{self.logs()}"
+        assert "Traceback (most recent call last)" not in self.stderr.read_text(errors="replace"), self.logs()
+
+
+def _rendered(name: str, labels: Mapping[str, str]) -> str:
+    if not labels:
+        return name
+    return name + "{" + ",".join(f'{key}="{labels[key]}"' for key in sorted(labels)) + "}"
