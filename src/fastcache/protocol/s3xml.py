@@ -1,0 +1,94 @@
+"""The two XML bodies that decide something: what DeleteObjects deletes, and whether a 200 is an error after all."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from xml.etree.ElementTree import ParseError
+
+import defusedxml.ElementTree
+from defusedxml.common import DefusedXmlException
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+NOT_XML: Final = ""
+"""What ``root_element_name`` answers when the body cannot become an XML document with a root."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NAME_START = re.compile(rb"[A-Za-z_:\x80-\xff]")
+_NAME_END = re.compile(rb"[ \t\r\n/>]")
+
+
+def parse_delete_objects(body: bytes) -> list[tuple[bytes, bytes | None]]:
+    """The (key, version or None) pairs of a DeleteObjects body (S3 API reference, DeleteObjects), in order.
+
+    Raises ValueError for anything that two servers might read differently; the caller then fences the whole bucket.
+    """
+    try:
+        root = defusedxml.ElementTree.fromstring(body, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, LookupError) as error:
+        raise ValueError("the body is not XML that can be trusted") from error
+    if _local_name(root) != "Delete":
+        raise ValueError("the root element is not Delete")
+    direct = [child for child in root if _local_name(child) == "Object"]
+    if len(direct) != sum(1 for element in root.iter() if _local_name(element) == "Object"):
+        raise ValueError("an Object element is not a child of Delete")
+    return [_identifier(element) for element in direct]
+
+
+def _identifier(element: Element) -> tuple[bytes, bytes | None]:
+    key = _only_text(element, "Key")
+    if not key:
+        raise ValueError("an Object element has no Key")
+    return key, _only_text(element, "VersionId") or None
+
+
+def _only_text(element: Element, name: str) -> bytes | None:
+    """The text of the one child called ``name``; None without one, ValueError for two or for one with children."""
+    found = [child for child in element if _local_name(child) == name]
+    if not found:
+        return None
+    if len(found) > 1 or len(found[0]):
+        raise ValueError(f"an Object element has an unclear {name}")
+    return (found[0].text or "").encode()
+
+
+def _local_name(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def root_element_name(body: bytes) -> str | None:
+    """The local name of the root element as soon as ``body``, a beginning of the document, shows all of it.
+
+    None: more bytes are needed. NOT_XML: no more bytes will help. Skips what S3 sends first: an XML declaration and the
+    white space that keeps a slow CompleteMultipartUpload alive (SEMANTICS 31), in either order; comments and processing
+    instructions too. A document type declaration is NOT_XML, S3 has none.
+    """
+    position = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
+    if position == 0 and body and _BYTE_ORDER_MARK.startswith(body):
+        return None
+    while True:
+        position = len(body) - len(body[position:].lstrip(b" \t\r\n"))
+        ahead = body[position : position + 4]
+        if b"<!--".startswith(ahead) or ahead == b"<":
+            if ahead != b"<!--":
+                return None
+            end = body.find(b"-->", position + 4)
+        elif ahead.startswith(b"<?"):
+            end = body.find(b"?>", position + 2)
+        else:
+            return _element_name(body, position)
+        if end < 0:
+            return None
+        position = body.index(b">", end) + 1
+
+
+def _element_name(body: bytes, position: int) -> str | None:
+    """The local name of the element whose ``<`` is at ``position``."""
+    if not body.startswith(b"<", position) or not _NAME_START.match(body, position + 1):
+        return NOT_XML
+    end = _NAME_END.search(body, position + 1)
+    if end is None:
+        return None
+    return body[position + 1 : end.start()].rpartition(b":")[2].decode("utf-8", "replace")
