@@ -1,0 +1,19 @@
+"""``fastcache serve``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from fastcache.cli.options import settings_command
+from fastcache.lifecycle import cache_directory
+from fastcache.lifecycle.settings import Settings
+
+
+@settings_command
+def serve(settings: Settings) -> None:
+    """Serve S3 clients from the cache until told to stop."""
+    if settings.cache:
+        cache_directory.prepare(settings.cache_dir)
+    # Imported only now: a mistake in the settings is told without loading the whole proxy.
+    sys.exit(importlib.import_module("fastcache.lifecycle.worker").run(settings))

@@ -1,0 +1,127 @@
+"""What no single setting can know: pairs that contradict each other, and what the machine says to them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from fastcache.errors import CacheDirectoryError
+from fastcache.lifecycle import addresses, cache_directory
+from fastcache.lifecycle.schema import BY_PATH, Settings
+
+AUTHORIZATIONS = ("revalidate", "none", "verify")
+UPSTREAMS = ("passthrough", "sign")
+NAMESPACES = ("global", "per-key")
+
+
+def mode_refusal(authorization: str, upstream: str, namespace: str, explicit_ttl: bool) -> tuple[str, str] | None:
+    """The setting to blame and why these four cannot go together, or None if they can (SEMANTICS 4, 7, 9)."""
+    if authorization == "verify":
+        return "authorization", "verify is not available in this version; use revalidate, or none on a trusted network"
+    if upstream == "sign":
+        return "upstream", "sign is not available in this version; use passthrough"
+    if namespace == "per-key":
+        return "namespace", "per-key needs authorization: verify, which is not available in this version; use global"
+    if authorization == "revalidate" and explicit_ttl:
+        return "ttl", "revalidate asks the origin each time, so a ttl has no effect; remove it, or use none"
+    return None
+
+
+def mode_combinations() -> Iterator[tuple[str, str, str, bool, str | None]]:
+    """Every combination of modes, with the reason it is refused for; the documentation and its test read this."""
+    for authorization, upstream, namespace, explicit_ttl in itertools.product(
+        AUTHORIZATIONS, UPSTREAMS, NAMESPACES, (False, True)
+    ):
+        refusal = mode_refusal(authorization, upstream, namespace, explicit_ttl)
+        yield authorization, upstream, namespace, explicit_ttl, refusal[1] if refusal else None
+
+
+def refusals(settings: Settings) -> Iterator[str]:
+    """Why these settings cannot be started with: place, reason and what to do instead; nothing if they can."""
+    for rule in _RULES:
+        for name, reason in rule(settings):
+            yield f"{_place(settings, name)}: {reason}"
+
+
+def _place(settings: Settings, name: str) -> str:
+    return settings.place(name) if name in settings.explicit else f"{name} (default)"
+
+
+def _modes(settings: Settings) -> Iterator[tuple[str, str]]:
+    refusal = mode_refusal(
+        settings.authorization, settings.upstream, settings.namespace, explicit_ttl="ttl" in settings.explicit
+    )
+    if refusal is not None:
+        yield refusal
+
+
+def _open_to_strangers(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.authorization == "none" and not settings.allow_from and not addresses.is_loopback(settings.host):
+        yield (
+            "authorization",
+            f"none on {settings.host} gives cached objects to whoever reaches the port; "
+            "name the networks that may with allow-from, listen on 127.0.0.1, or use revalidate",
+        )
+
+
+def _ports(settings: Settings) -> Iterator[tuple[str, str]]:
+    port, origin = settings.port, settings.endpoint
+    if port and port == settings.admin_port and addresses.overlap(settings.host, settings.admin_host):
+        name = "admin-port" if "admin-port" in settings.explicit else "port"
+        yield name, f"port and admin-port are both {port} on {settings.host}; give one of them another number"
+    if origin.port == port and addresses.reaches(origin.host, settings.host):
+        yield "endpoint", f"{origin} is this cache itself; give the S3 service behind it, or another port to listen on"
+    elif origin.port == settings.admin_port and addresses.reaches(origin.host, settings.admin_host):
+        yield "endpoint", f"{origin} is the admin port of this cache; give the S3 service, or another admin-port"
+
+
+def _sizes(settings: Settings) -> Iterator[tuple[str, str]]:
+    for small, large, why in (
+        ("fill.window", "fill.lead", "a fill cannot keep more in memory than it may be ahead"),
+        ("fill.window", "fill.window-budget", "not even one window would fit into the memory of all"),
+        ("fill.linger-bytes", "fill.lead", "a fill without readers cannot go further than one with readers"),
+        ("limits.target-bytes", "limits.head-bytes", "the target is a part of the head"),
+    ):
+        low, high = (BY_PATH[tuple(name.split("."))] for name in (small, large))
+        if low.value_in(settings) > high.value_in(settings):
+            blamed, other = (small, large) if small in settings.explicit else (large, small)
+            yield (
+                blamed,
+                f"{small} {low.kind.render(low.value_in(settings))} is more than "
+                f"{large} {high.kind.render(high.value_in(settings))}: {why}; change it or {other}",
+            )
+
+
+def _files(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.ca_file is not None:
+        try:
+            with settings.ca_file.open("rb"):
+                pass
+        except OSError as error:
+            yield "ca-file", f"{settings.ca_file} cannot be read: {error.strerror}; give a PEM file"
+    if settings.cache:
+        try:
+            cache_directory.check_usable(settings.cache_dir)
+        except CacheDirectoryError as error:
+            yield "cache-dir", str(error)
+
+
+_RULES: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
+    _modes,
+    _open_to_strangers,
+    _ports,
+    _sizes,
+    _files,
+)
+
+
+def notices(settings: Settings) -> Iterator[str]:
+    """What an operator should know about settings that are fine (SEMANTICS 3 and 4)."""
+    is_aws = settings.endpoint.host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    if is_aws:
+        yield (
+            f"{settings.endpoint} accepts only signatures made for its own name: point clients here by DNS or "
+            "HTTP_PROXY, not by endpoint_url"
+        )
+    elif settings.cache and settings.authorization == "none":
+        yield "namespace is global: a bucket name is taken for the same bucket whoever asks"

@@ -1,0 +1,275 @@
+"""The one schema of all settings: names, kinds, defaults and meanings.
+
+Files, environment, flags, their errors and ``docs/configuration.md`` all derive from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from fastcache.lifecycle import kinds
+from fastcache.lifecycle.kinds import Kind, Network
+from fastcache.lifecycle.units import GIB, KIB, MIB, TIB
+from fastcache.model import OriginId
+
+_DAY = 86400.0
+# Timeouts end up as milliseconds in a C int.
+_TIMEOUT = kinds.duration(0.001, 7 * _DAY)
+_PAUSE = kinds.duration(0.0, _DAY)
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class Group(BaseModel):
+    """Settings that share a prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_kebab)
+
+
+class Limits(Group):
+    """Bounds that keep one client, or all of them together, from using up the process."""
+
+    max_connections: Annotated[int, kinds.number(1, 1_048_576)] = Field(
+        default=4096, description="Client connections open at once; more are refused with 503 SlowDown."
+    )
+    head_bytes: Annotated[int, kinds.size(4 * KIB, MIB)] = Field(
+        default=64 * KIB, description="Bytes of a request head, request line included."
+    )
+    header_fields: Annotated[int, kinds.number(16, 1000)] = Field(
+        default=100, description="Header fields of a request."
+    )
+    target_bytes: Annotated[int, kinds.size(4 * KIB, MIB)] = Field(
+        default=8 * KIB, description="Bytes of a request target, as sent."
+    )
+    max_requests_in_flight: Annotated[int, kinds.number(1, 1_048_576)] = Field(
+        default=1024, description="Requests that need the origin or the engine at once; more get 503 SlowDown."
+    )
+
+
+class Timeouts(Group):
+    """How long to wait for whom."""
+
+    connect: Annotated[float, _TIMEOUT] = Field(
+        default=5.0, description="To the origin: until a new connection, TLS included, is ready."
+    )
+    first_byte: Annotated[float, _TIMEOUT] = Field(default=60.0, description="From the origin: the response head.")
+    origin_idle: Annotated[float, _TIMEOUT] = Field(
+        default=60.0, description="From the origin: no progress in the middle of a body."
+    )
+    pool_idle: Annotated[float, _TIMEOUT] = Field(
+        default=20.0, description="An unused origin connection is closed after this."
+    )
+    head: Annotated[float, _TIMEOUT] = Field(
+        default=30.0, description="From a client: a request head, from its first byte to its last."
+    )
+    keep_alive: Annotated[float, _TIMEOUT] = Field(
+        default=75.0, description="An idle client connection is closed after this."
+    )
+    client_stall: Annotated[float, _TIMEOUT] = Field(
+        default=60.0, description="A client that neither takes nor sends a byte of a body for this long is cut off."
+    )
+    drain: Annotated[float, _TIMEOUT] = Field(
+        default=30.0, description="At a stop: how long running requests may take to finish."
+    )
+
+
+class Fill(Group):
+    """Transfers from the origin that are being stored."""
+
+    lead: Annotated[int, kinds.size(MIB, TIB)] = Field(
+        default=256 * MIB, description="How far a fill may run ahead of its fastest reader."
+    )
+    window: Annotated[int, kinds.size(64 * KIB, GIB)] = Field(
+        default=4 * MIB, description="The newest bytes of a fill, kept in memory for the readers close behind it."
+    )
+    window_budget: Annotated[int, kinds.size(MIB, TIB)] = Field(
+        default=256 * MIB, description="Memory of all windows together."
+    )
+    linger_bytes: Annotated[int, kinds.size(0, TIB)] = Field(
+        default=8 * MIB, description="A fill whose last reader left goes on for this many bytes more at most."
+    )
+    linger: Annotated[float, _PAUSE] = Field(
+        default=2.0, description="A fill whose last reader left goes on for this long at most."
+    )
+    follow_wait: Annotated[float, _PAUSE] = Field(
+        default=1.0, description="How long a second reader waits for the first one's response head."
+    )
+    detach_after: Annotated[float, _PAUSE] = Field(
+        default=0.1, description="When the disk lags behind the window this long, the rest is streamed and not stored."
+    )
+
+
+class Settings(Group):
+    """All settings, checked and frozen. ``fastcache.lifecycle.settings.load`` makes them.
+
+    Sizes are bytes, durations seconds. ``cache_dir`` need not exist yet.
+    """
+
+    endpoint: Annotated[OriginId, kinds.ENDPOINT] = Field(
+        description="The S3 service behind this cache: scheme, host and port."
+    )
+    host: Annotated[str, kinds.HOST] = Field(default="127.0.0.1", description="Address to listen on for clients.")
+    port: Annotated[int, kinds.PORT] = Field(
+        default=3000, description="Port to listen on for clients; 0 takes any free one."
+    )
+    hosts: Annotated[tuple[str, ...], kinds.NAMES] = Field(
+        default=(),
+        description="Names that clients may address this cache by, besides IP addresses, localhost, this machine's "
+        "own names and the endpoint's host.",
+    )
+    virtual_host_suffixes: Annotated[tuple[str, ...], kinds.SUFFIXES] = Field(
+        default=(),
+        description="Domains whose sub-domains are bucket names: `s3.example.com` for `bucket.s3.example.com`.",
+    )
+    cache: Annotated[bool, kinds.SWITCH] = Field(
+        default=True, description="`off` makes it a plain proxy that stores nothing."
+    )
+    cache_dir: Annotated[Path, kinds.DIRECTORY] = Field(
+        default=Path("/var/cache/fastcache"),
+        description="Where the cache lives; a directory of its own, made if it is missing.",
+    )
+    cache_size: Annotated[int, kinds.size(MIB, 1024 * 1024 * TIB)] = Field(
+        default=10 * GIB, description="Bytes of objects kept in the cache directory."
+    )
+    upstream: Annotated[str, kinds.choice("passthrough", later=("sign",))] = Field(
+        default="passthrough", description="How the origin is asked: with the client's own request and signature."
+    )
+    authorization: Annotated[str, kinds.choice("revalidate", "none", later=("verify",))] = Field(
+        default="revalidate",
+        description="Who may have a cached byte: `revalidate` asks the origin with the client's own signature each "
+        "time, `none` lets everybody who reaches the port.",
+    )
+    ttl: Annotated[float, kinds.duration(0.0, 3650 * _DAY)] = Field(
+        default=60.0,
+        description="With `authorization: none`: how long an object is served before the origin is asked again.",
+    )
+    allow_from: Annotated[tuple[Network, ...], kinds.NETWORKS] = Field(
+        default=(), description="Networks clients may come from; empty for all. Needed for `none` beyond this machine."
+    )
+    namespace: Annotated[str, kinds.choice("global", later=("per-key",))] = Field(
+        default="global",
+        description="Whether a bucket name means one bucket for all (`global`) or one for each access key.",
+    )
+    admin_host: Annotated[str, kinds.HOST] = Field(
+        default="127.0.0.1", description="Address to listen on for health, metrics and administration."
+    )
+    admin_port: Annotated[int, kinds.PORT] = Field(
+        default=8080, description="Port for health, metrics and administration; 0 takes any free one."
+    )
+    access_log: Annotated[str, kinds.choice("off", "all", "misses", "failures")] = Field(
+        default="off", description="Which requests the access log tells of."
+    )
+    access_log_file: Annotated[str, kinds.LOG_TARGET] = Field(
+        default="-", description="Its file; `-` is standard error."
+    )
+    log_level: Annotated[str, kinds.choice("debug", "info", "warning", "error")] = Field(
+        default="info", description="The least severe line that is logged."
+    )
+    log_format: Annotated[str, kinds.choice("text", "json")] = Field(
+        default="text", description="How log lines are written."
+    )
+    ca_file: Annotated[Path | None, kinds.OPTIONAL_FILE] = Field(
+        default=None,
+        description="PEM file of the authorities an https endpoint is checked against; empty for the system's.",
+    )
+    durability: Annotated[str, kinds.choice("none", "fsync")] = Field(
+        default="none", description="`fsync` keeps what was cached through a power loss, at the price of slower misses."
+    )
+    io_threads: Annotated[int, kinds.number(1, 256)] = Field(
+        default=4, description="Threads that read and write the cache directory."
+    )
+    tcp_congestion: Annotated[str, kinds.CONGESTION] = Field(
+        default="", description="Congestion control towards clients, such as `cubic` or `bbr`; empty for the system's."
+    )
+    limits: Limits = Field(default=Limits())
+    timeouts: Timeouts = Field(default=Timeouts())
+    fill: Fill = Field(default=Fill())
+
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+    _notices: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def explicit(self) -> frozenset[str]:
+        """Names (``ttl``, ``fill.window``) of the settings that somebody gave a value to."""
+        return frozenset(self._places)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the operator should know at start though nothing is wrong; to be logged once, a line each."""
+        return self._notices
+
+    def place(self, name: str) -> str:
+        """Where the value of ``name`` comes from, for an error text: a flag, a variable, file:line or ``default``."""
+        return self._places.get(name, "default")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of the schema and its names."""
+
+    path: tuple[str, ...]
+    """Keys from the top of the file, in kebab-case."""
+    kind: Kind
+    default: Any
+    required: bool
+    meaning: str
+
+    @property
+    def name(self) -> str:
+        """As in an error text: ``fill.window``."""
+        return ".".join(self.path)
+
+    @property
+    def flag_name(self) -> str:
+        """As on the command line, without the dashes: ``fill-window``."""
+        return "-".join(self.path)
+
+    @property
+    def variable(self) -> str:
+        """As in the environment: ``FASTCACHE_FILL_WINDOW``."""
+        return "FASTCACHE_" + self.flag_name.replace("-", "_").upper()
+
+    @property
+    def default_text(self) -> str:
+        """The default as one would write it; empty when there is none."""
+        if self.required:
+            return ""
+        return ",".join(map(self.kind.render, self.default)) if self.kind.repeated else self.kind.render(self.default)
+
+    def value_in(self, settings: Settings) -> Any:
+        """This setting's value in ``settings``."""
+        value: Any = settings
+        for key in self.path:
+            value = getattr(value, key.replace("-", "_"))
+        return value
+
+
+def _leaves(model: type[Group], prefix: tuple[str, ...]) -> Iterator[Setting]:
+    for name, field in model.model_fields.items():
+        path = (*prefix, _kebab(name))
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Group):
+            yield from _leaves(annotation, path)
+            continue
+        (kind,) = (mark for mark in field.metadata if isinstance(mark, Kind))
+        yield Setting(path, kind, field.default, field.is_required(), field.description or "")
+
+
+SETTINGS: tuple[Setting, ...] = tuple(_leaves(Settings, ()))
+"""Every setting, in the order of the schema."""
+
+GROUPS: dict[str, type[Group]] = {
+    _kebab(name): field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Group)
+}
+"""The nested groups by key."""
+
+BY_PATH: dict[tuple[str, ...], Setting] = {setting.path: setting for setting in SETTINGS}
