@@ -115,8 +115,8 @@ def required_by_ci() -> set[str]:
 
 
 def test_ci_allows_no_test_to_be_skipped_for_want_of_a_tool() -> None:
-    used = set()
-    for path in (REPOSITORY / "tests").rglob("*.py"):
+    used = {"swift"}  # by the fixture
+    for path in set((REPOSITORY / "tests").rglob("test_*.py")) - {REPOSITORY / "tests/harness/test_tools.py"}:
         for call in re.finditer(r"require_tool\(([^()]*)\)", path.read_text()):
             used |= set(re.findall(r"\"([a-z]+)\"", call[1]))
     assert (used & TOOLS.keys()) - required_by_ci() == set()
