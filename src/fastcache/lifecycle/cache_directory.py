@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from fastcache.errors import CacheDirectoryError, ConfigError
+from fastcache.errors import CacheDirectoryError
 
 
 def default_cache_directory(environ: Mapping[str, str], uid: int) -> tuple[Path, str | None]:
@@ -24,18 +24,16 @@ def default_cache_directory(environ: Mapping[str, str], uid: int) -> tuple[Path,
         return Path("/var/cache/fastcache"), None
     if environ.get("XDG_CACHE_HOME", "").startswith("/"):
         return Path(environ["XDG_CACHE_HOME"], "fastcache"), "XDG_CACHE_HOME"
-    return _home(environ, uid) / ".cache" / "fastcache", None
+    home = environ.get("HOME", "")
+    return (Path(home) if home.startswith("/") else _home(uid)) / ".cache" / "fastcache", None
 
 
-def _home(environ: Mapping[str, str], uid: int) -> Path:
-    if environ.get("HOME", "").startswith("/"):
-        return Path(environ["HOME"])
+def _home(uid: int) -> Path:
     try:
         return Path(pwd.getpwuid(uid).pw_dir)
     except KeyError:
-        raise ConfigError(
-            "cache-dir has no default for a user without a home directory; give --cache-dir or FASTCACHE_CACHE_DIR"
-        ) from None
+        # A container's user without an entry: nothing can be made below /, and the refusal then names the setting.
+        return Path("/")
 
 
 def check_usable(path: Path) -> None:

@@ -97,8 +97,10 @@ def read_environment(environ: Mapping[str, str]) -> Reading:
         if _is_service_variable(variable, value):
             injected.append(variable)
         elif variable not in by_variable:
-            nearest = _nearest(variable, (*by_variable, CONFIG_VARIABLE))
-            hint = f"; did you mean {nearest}?" if nearest else ""
+            # Without the prefix, which would make everything look alike.
+            known = (name.removeprefix(_PREFIX) for name in (*by_variable, CONFIG_VARIABLE))
+            nearest = _nearest(variable.removeprefix(_PREFIX), known)
+            hint = f"; did you mean {_PREFIX}{nearest}?" if nearest else ""
             reading.problems.append(f"variable {variable} is not known{hint}")
         elif value:
             setting = by_variable[variable]
@@ -112,16 +114,17 @@ def read_environment(environ: Mapping[str, str]) -> Reading:
 
 
 def _is_service_variable(variable: str, value: str) -> bool:
-    if _SERVICE_PORT_VARIABLE.fullmatch(variable):
-        return _SERVICE_PORT_VALUE.match(value) is not None
-    return _SERVICE_VARIABLE.fullmatch(variable) is not None
+    if _SERVICE_VARIABLE.fullmatch(variable):
+        return True
+    # The one name that both can mean: an address is Kubernetes', anything else is a setting (or a mistake in one).
+    return bool(_SERVICE_PORT_VARIABLE.fullmatch(variable) and _SERVICE_PORT_VALUE.match(value))
 
 
 def read_file(path: Path) -> Reading:
     """The settings in a YAML file. Raises ConfigError when it cannot be read as YAML at all."""
     root = _compose(path)
     reading = Reading()
-    if root is None:
+    if root is None or root.tag == "tag:yaml.org,2002:null":
         return reading
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{_line(path, root)}: not a mapping; write one `key: value` a line")

@@ -1,0 +1,43 @@
+"""``configure``: load settings the way a start does, with a file written for the test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastcache.errors import ConfigError
+from fastcache.lifecycle.settings import Settings, load
+
+
+class Configure:
+    """Loads with an endpoint and a cache directory that work unless the test says otherwise."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "fastcache.yaml"
+        self.cache_dir = directory / "cache"
+
+    def __call__(
+        self, yaml: str | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+    ) -> Settings:
+        base = {"CACHE_DIRECTORY": str(self.cache_dir)}
+        if "endpoint:" not in (yaml or ""):
+            base["ENDPOINT"] = "http://origin.test:9000"
+        if yaml is not None:
+            self.file.write_text(yaml)
+        return load(flags or {}, {**base, **(environ or {})}, None if yaml is None else self.file)
+
+    def refusal(
+        self, yaml: str | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+    ) -> str:
+        """The text of the ConfigError that loading ends in, without the test's own directory."""
+        with pytest.raises(ConfigError) as caught:
+            self(yaml, environ, flags)
+        return str(caught.value).replace(f"{self.file.parent}/", "")
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Configure:
+    return Configure(tmp_path)
