@@ -19,7 +19,7 @@ GOOD = [
     pytest.param(b"A\r\n0123456789\r\n0\r\n\r\n", b"0123456789", (), id="upper-case size"),
     pytest.param(b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n", (), id="payload that looks like framing"),
     pytest.param(b"1;a\r\nx\r\n0\r\n\r\n", b"x", (), id="extension"),
-    pytest.param(b"1 ; a = b ;c=\"d;\\\"e\"\r\nx\r\n0;z=1\r\n\r\n", b"x", (), id="extensions with blanks and quotes"),
+    pytest.param(b'1 ; a = b ;c="d;\\"e"\r\nx\r\n0;z=1\r\n\r\n', b"x", (), id="extensions with blanks and quotes"),
     pytest.param(b"1\r\nx\r\n0\r\nA: b\r\n\r\n", b"x", ((b"A", b"b"),), id="trailer"),
     pytest.param(
         b"0\r\nx-amz-checksum-crc32c:  AAAA== \t\r\nB:\r\n\r\n",

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from fastcache.model import OriginId
+from fastcache.upstream.pool import Pool
+from fastcache.upstream.response import Response
+from fastcache.upstream.settings import UpstreamSettings
 
 Script = Callable[["Peer"], Awaitable[None]]
 
@@ -42,6 +47,9 @@ class Peer:
                 pass
 
     def reset(self) -> None:
+        """Close with a RST instead of a FIN."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
@@ -56,7 +64,9 @@ class Origin:
 
 
 @contextlib.asynccontextmanager
-async def origin(script: Script, *, tls: ssl.SSLContext | None = None, name: str = "127.0.0.1") -> AsyncIterator[Origin]:
+async def origin(
+    script: Script, *, tls: ssl.SSLContext | None = None, name: str = "127.0.0.1"
+) -> AsyncIterator[Origin]:
     """Run ``script`` for every connection; an exception in it fails the test at the end, a lost client does not."""
     seen = Origin(OriginId("https" if tls else "http", name, 0))
     tasks: set[asyncio.Task[None]] = set()
@@ -70,11 +80,9 @@ async def origin(script: Script, *, tls: ssl.SSLContext | None = None, name: str
         seen.open += 1
         try:
             await script(peer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        except asyncio.CancelledError:
-            pass
-        except BaseException as error:
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client left, or the test is over
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test fails with it below
             seen.errors.append(error)
         finally:
             seen.open -= 1
@@ -107,3 +115,29 @@ HEAD = b"HEAD /bucket/key HTTP/1.1\r\nHost: origin\r\n\r\n"
 
 def put(length: int) -> bytes:
     return b"PUT /bucket/key HTTP/1.1\r\nHost: origin\r\nContent-Length: %d\r\n\r\n" % length
+
+
+@contextlib.asynccontextmanager
+async def pool_for(source: Origin, settings: UpstreamSettings | None = None) -> AsyncIterator[Pool]:
+    """A pool to ``source`` that must leave nothing open."""
+    pool = Pool(source.id, settings or UpstreamSettings())
+    try:
+        yield pool
+    finally:
+        await pool.close()
+        assert (pool.open_connections, pool.idle_connections, pool.waiting) == (0, 0, 0)
+
+
+async def read_all(response: Response) -> bytes:
+    body = bytearray()
+    while piece := await response.read():
+        body += piece
+    return bytes(body)
+
+
+async def settled(condition: Callable[[], bool], within: float = 5.0) -> None:
+    """Wait until ``condition`` holds; it is a failure when it does not become true."""
+    deadline = asyncio.get_running_loop().time() + within
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "did not settle"
+        await asyncio.sleep(0.005)
