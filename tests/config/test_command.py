@@ -60,7 +60,7 @@ def test_check_prints_effective_settings_as_yaml(tmp_path: Path) -> None:
     assert effective["hosts"] == ["a.test", "b.test"]
     assert effective["fill"]["window"] == "1MiB"
     assert f"cache-dir: {tmp_path}/cache  # variable FASTCACHE_CACHE_DIR\n" in result.stdout
-    assert result.stderr.startswith("fastcache: note: ignored 1 ")
+    assert result.stderr.startswith("fastcache: note: ignored what Kubernetes sets for a Service (1, ")
     assert not (tmp_path / "cache").exists()
 
 

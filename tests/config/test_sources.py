@@ -280,7 +280,7 @@ def test_what_kubernetes_sets_for_a_service_named_fastcache_is_ignored_with_one_
     assert settings.port == 3000
     assert "port" not in settings.explicit
     (notice,) = settings.notices
-    assert notice.startswith("ignored 8 variables that Kubernetes sets for a Service, such as FASTCACHE_PORT; ")
+    assert notice.startswith("ignored what Kubernetes sets for a Service (8, such as FASTCACHE_PORT); ")
 
 
 def test_a_service_whose_name_only_begins_with_fastcache_is_ignored_too(configure: Configure) -> None:

@@ -107,8 +107,8 @@ def read_environment(environ: Mapping[str, str]) -> Reading:
             reading.given[setting.path] = _given(setting, value, f"variable {variable}")
     if injected:
         reading.notices.append(
-            f"ignored {len(injected)} variables that Kubernetes sets for a Service, such as {injected[0]}; "
-            "enableServiceLinks: false turns them off"
+            f"ignored what Kubernetes sets for a Service ({len(injected)}, such as {injected[0]}); "
+            "enableServiceLinks: false turns it off"
         )
     return reading
 
