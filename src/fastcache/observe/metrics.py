@@ -1,0 +1,322 @@
+"""What happened, counted: the object every layer reports to, and that compiled code reports to without Python.
+
+Nothing here can grow without bound or be made to by a client: labels come from closed or capped sets.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from fastcache._core.counters import Counters, Histogram
+from fastcache.model import Result
+from fastcache.observe import catalogue
+from fastcache.observe.catalogue import Merge
+from fastcache.observe.exposition import render
+from fastcache.observe.snapshot import CounterSample, GaugeSample, HistogramSample, Snapshot
+
+log = logging.getLogger("fastcache.metrics")
+
+METHODS: Final = {
+    method: method.decode() for method in (b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS", b"CONNECT")
+}
+OTHER_METHOD: Final = "OTHER"
+OTHER_STATUS: Final = "other"
+OTHER_WORD: Final = "other"
+
+HIT_METHODS: Final = (b"GET", b"HEAD")
+HIT_STATUSES: Final = (200, 206, 304, 412, 416)
+
+SLOTS: Final = 4096
+WORDS_PER_FAMILY: Final = 64
+"""Distinct values of a free label (reason, kind, outcome) before the rest is counted as ``other``."""
+
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
+_GAUGE_NAME = re.compile(rf"{catalogue.PREFIX}[a-z][a-z0-9_]{{0,59}}\Z")
+_PLAIN_SLOT: Final = {counter.name: slot for slot, counter in enumerate(catalogue.PLAIN_COUNTERS)}
+
+SENT_BYTES_SLOT: Final = _PLAIN_SLOT[catalogue.SENT_BYTES.name]
+CLIENT_OPENED_SLOT: Final = _PLAIN_SLOT[catalogue.CLIENT_OPENED.name]
+CLIENT_CLOSED_SLOT: Final = _PLAIN_SLOT[catalogue.CLIENT_CLOSED.name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauge:
+    help: str
+    merge: Merge
+    read: Callable[[], float]
+
+
+class Metrics:
+    """The counters, histograms and gauges of one process. Every method may be called from any thread.
+
+    Compiled code takes ``counters`` with ``hit_slot()``, ``SENT_BYTES_SLOT``, ``CLIENT_OPENED_SLOT`` and
+    ``CLIENT_CLOSED_SLOT``, and ``request_seconds[Result.HIT]`` and ``first_byte_seconds[Result.HIT]``.
+    """
+
+    def __init__(self) -> None:
+        self.counters = Counters(SLOTS)
+        self.request_seconds = {result: Histogram() for result in Result}
+        self.first_byte_seconds = {result: Histogram() for result in Result}
+        self.loop_lag = Histogram()
+        self._lock = threading.Lock()
+        self._gauges: dict[str, _Gauge] = {}
+        # (family, label values) by slot. A dict is read without the lock; only ``_allocate`` adds to it.
+        self._labelled: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._requests: dict[tuple[bytes, int, Result], int] = {}
+        self._words: dict[tuple[str, str], int] = {}
+        self._word_count: dict[str, int] = {}
+        self._next_slot = len(_PLAIN_SLOT)
+        # What is left when the table is full: allocated now, so that it can never be missing.
+        self._full: dict[str, int] = {}
+        for family in catalogue.LABELLED_COUNTERS:
+            if family is not catalogue.REQUESTS:
+                self._full[family.name] = self._allocate(family.name, self._overflow_labels(family.name))
+        self._full_requests = {
+            result: self._allocate(catalogue.REQUESTS.name, (OTHER_METHOD, OTHER_STATUS, result.value))
+            for result in Result
+        }
+        self._hit_slots = {
+            (method, status): self._request_slot(method, status, Result.HIT)
+            for method in HIT_METHODS
+            for status in HIT_STATUSES
+        }
+
+    # -- requests
+
+    def hit_slot(self, method: bytes, status: int) -> int:
+        """The slot of ``fastcache_requests_total`` for a HIT; KeyError unless GET or HEAD and one of HIT_STATUSES."""
+        return self._hit_slots[method, status]
+
+    def request_done(
+        self,
+        method: bytes,
+        status: int,
+        result: Result,
+        seconds: float,
+        first_byte_seconds: float | None,
+        bytes_sent: int,
+    ) -> None:
+        """A request ended; ``status`` is 0 when no head was sent, ``first_byte_seconds`` None when no byte was."""
+        slot = self._requests.get((method, status, result))
+        if slot is None:
+            slot = self._request_slot(method, status, result)
+        self.counters.add(slot)
+        if bytes_sent > 0:
+            self.counters.add(SENT_BYTES_SLOT, bytes_sent)
+        self.request_seconds[result].record(seconds)
+        if first_byte_seconds is not None:
+            self.first_byte_seconds[result].record(first_byte_seconds)
+
+    def refused(self, reason: str) -> None:
+        """A request or connection was turned away without asking the origin."""
+        self._count_word(catalogue.REFUSED.name, reason)
+
+    def client_connection_opened(self) -> None:
+        self.counters.add(CLIENT_OPENED_SLOT)
+
+    def client_connection_closed(self) -> None:
+        self.counters.add(CLIENT_CLOSED_SLOT)
+
+    # -- origin
+
+    def origin_request(self, method: bytes) -> None:
+        """A request was sent to an origin."""
+        self._count(catalogue.ORIGIN_REQUESTS.name, METHODS.get(method, OTHER_METHOD))
+
+    def origin_response(self, status: int) -> None:
+        """A response head arrived from an origin."""
+        self._count(catalogue.ORIGIN_RESPONSES.name, _status_label(status))
+
+    def origin_bytes(self, n: int) -> None:
+        """``n`` body bytes arrived from an origin."""
+        self._add(catalogue.ORIGIN_BYTES.name, n)
+
+    def origin_connection_opened(self) -> None:
+        self._add(catalogue.ORIGIN_OPENED.name)
+
+    def origin_error(self, kind: str) -> None:
+        """A request to an origin failed; ``kind`` is a word such as ``connect``, ``timeout``, ``protocol``."""
+        self._count_word(catalogue.ORIGIN_ERRORS.name, kind)
+
+    # -- fills
+
+    def fill_started(self) -> None:
+        self._add(catalogue.FILLS_STARTED.name)
+
+    def fill_finished(self, outcome: str) -> None:
+        """A fill ended; ``outcome`` is a word such as ``complete``, ``prefix``, ``abandoned``, ``failed``."""
+        self._count_word(catalogue.FILLS.name, outcome)
+
+    def follower_joined(self) -> None:
+        self._add(catalogue.FOLLOWERS.name)
+
+    def fill_detached(self) -> None:
+        self._add(catalogue.FILLS_DETACHED.name)
+
+    # -- storage
+
+    def store_commit(self, n: int) -> None:
+        """One extent or small object of ``n`` object bytes was committed."""
+        self._add(catalogue.STORE_COMMITS.name)
+        self._add(catalogue.STORE_COMMIT_BYTES.name, n)
+
+    def store_evicted(self, extents: int, n: int) -> None:
+        """``extents`` extents holding ``n`` bytes on disk were evicted."""
+        self._add(catalogue.STORE_EVICTED.name, extents)
+        self._add(catalogue.STORE_EVICTED_BYTES.name, n)
+
+    def store_corrupt_file(self) -> None:
+        self._add(catalogue.STORE_CORRUPT.name)
+
+    def store_io_error(self) -> None:
+        self._add(catalogue.STORE_IO_ERRORS.name)
+
+    def store_write_dropped(self) -> None:
+        """A small fill was not stored because write-behind was full."""
+        self._add(catalogue.STORE_DROPPED.name)
+
+    # -- access log
+
+    def access_log_lines(self, n: int) -> None:
+        self._add(catalogue.LOG_LINES.name, n)
+
+    def access_log_dropped(self, n: int = 1) -> None:
+        self._add(catalogue.LOG_DROPPED.name, n)
+
+    def access_log_error(self) -> None:
+        self._add(catalogue.LOG_ERRORS.name)
+
+    # -- gauges
+
+    def gauge(self, name: str, help: str, fn: Callable[[], float], merge: Merge | None = None) -> None:
+        """Read ``fn`` at every exposition; a second registration of a name replaces the first.
+
+        ``fn`` must not block. An OSError of its leaves the gauge out of that exposition and is counted; any other
+        exception is a mistake in the program and is raised. ``merge`` is the catalogue's, SUM for other names.
+        Raises ValueError for a name that is not ``fastcache_`` and lower case, or is another metric's.
+        """
+        if not _GAUGE_NAME.match(name) or name in catalogue.COUNTERS or name in catalogue.HISTOGRAMS:
+            raise ValueError(f"{name!r} cannot be a gauge's name")
+        if merge is None:
+            known = catalogue.GAUGES.get(name)
+            merge = known.merge if known else Merge.SUM
+        with self._lock:
+            self._gauges[name] = _Gauge(help, merge, fn)
+
+    # -- reading
+
+    def value(self, name: str, *labels: str) -> int:
+        """A counter's value, 0 when it was never counted; KeyError for a name that is not in the catalogue."""
+        family = catalogue.COUNTERS[name]
+        slot = self._labelled.get((name, labels)) if family.labels else _PLAIN_SLOT[name]
+        return 0 if slot is None else self.counters.get(slot)
+
+    def snapshot(self) -> Snapshot:
+        """All values now. Labelled counters that are still 0 are left out."""
+        with self._lock:
+            labelled = list(self._labelled.items())
+            gauges = list(self._gauges.items())
+        # Gauges first: one that fails is then in the counters of the same snapshot.
+        gauge_samples = [sample for name, gauge in gauges if (sample := self._read_gauge(name, gauge)) is not None]
+        values = self.counters.snapshot()
+        counters: list[CounterSample] = [
+            {"name": name, "labels": [], "value": values[slot]} for name, slot in _PLAIN_SLOT.items()
+        ]
+        counters += [
+            {"name": name, "labels": list(labels), "value": values[slot]}
+            for (name, labels), slot in labelled
+            if values[slot]
+        ]
+        return {"counters": counters, "histograms": self._histogram_samples(), "gauges": gauge_samples}
+
+    def render(self) -> tuple[bytes, str]:
+        """The Prometheus text exposition of this process and its content type."""
+        return render(self.snapshot())
+
+    # -- inside
+
+    def _histogram_samples(self) -> list[HistogramSample]:
+        samples: list[HistogramSample] = [
+            {"name": family.name, "labels": [result.value], "words": histogram.snapshot().tolist()}
+            for family, histograms in (
+                (catalogue.REQUEST_SECONDS, self.request_seconds),
+                (catalogue.FIRST_BYTE_SECONDS, self.first_byte_seconds),
+            )
+            for result, histogram in histograms.items()
+            if histogram.count
+        ]
+        lag = self.loop_lag.snapshot().tolist()
+        samples.append({"name": catalogue.LOOP_LAG_SECONDS.name, "labels": [], "words": lag})
+        return samples
+
+    def _read_gauge(self, name: str, gauge: _Gauge) -> GaugeSample | None:
+        try:
+            value = float(gauge.read())
+        except OSError as error:
+            self._add(catalogue.GAUGE_ERRORS.name)
+            log.warning("gauge %s cannot be read: %s", name, error)
+            return None
+        return {"name": name, "help": gauge.help, "merge": gauge.merge.value, "value": value}
+
+    def _add(self, name: str, n: int = 1) -> None:
+        if n > 0:
+            self.counters.add(_PLAIN_SLOT[name], n)
+
+    def _count(self, family: str, *labels: str) -> None:
+        slot = self._labelled.get((family, labels))
+        self.counters.add(self._allocate(family, labels) if slot is None else slot)
+
+    def _count_word(self, family: str, word: str) -> None:
+        slot = self._words.get((family, word))
+        self.counters.add(self._word_slot(family, word) if slot is None else slot)
+
+    def _word_slot(self, family: str, word: str) -> int:
+        with self._lock:
+            full = self._word_count.get(family, 0) >= WORDS_PER_FAMILY
+        if full or not _WORD.match(word):
+            return self._full[family]
+        slot = self._allocate(family, (word,))
+        with self._lock:
+            if (family, word) not in self._words:
+                self._words[family, word] = slot
+                self._word_count[family] = self._word_count.get(family, 0) + 1
+        return slot
+
+    def _request_slot(self, method: bytes, status: int, result: Result) -> int:
+        label = METHODS.get(method)
+        slot = self._allocate(
+            catalogue.REQUESTS.name, (label or OTHER_METHOD, _status_label(status), result.value), result
+        )
+        # Only known methods are remembered under what the client sent, or this table would be the client's to fill.
+        if label is not None and (100 <= status <= 599 or status == 0):
+            with self._lock:
+                self._requests[method, status, result] = slot
+        return slot
+
+    def _allocate(self, family: str, labels: tuple[str, ...], result: Result | None = None) -> int:
+        with self._lock:
+            slot = self._labelled.get((family, labels))
+            if slot is not None:
+                return slot
+            if self._next_slot < SLOTS:
+                slot = self._labelled[family, labels] = self._next_slot
+                self._next_slot += 1
+                return slot
+        return self._full[family] if result is None else self._full_requests[result]
+
+    @staticmethod
+    def _overflow_labels(family: str) -> tuple[str, ...]:
+        if family == catalogue.ORIGIN_REQUESTS.name:
+            return (OTHER_METHOD,)
+        if family == catalogue.ORIGIN_RESPONSES.name:
+            return (OTHER_STATUS,)
+        return (OTHER_WORD,)
+
+
+def _status_label(status: int) -> str:
+    return str(status) if 100 <= status <= 599 else OTHER_STATUS
