@@ -337,7 +337,10 @@ cdef bint compare_tags(bytes left, bytes right, bint strong):
 def is_strong_etag(bytes value not None):
     """Whether ``value`` is exactly one strong entity tag: what a generation may be named by (SEMANTICS 23)."""
     cdef EntityTag tag
-    return bool(read_whole_etag(field_value(value), &tag)) and not tag.weak and tag.length > 0
+    if not read_whole_etag(field_value(value), &tag) or tag.weak or tag.length == 0:
+        return False
+    # Both quotes or none: comparing may be lenient about a cut tag, naming stored bytes by one may not.
+    return value.count(b'"') == (2 if value.startswith(b'"') else 0)
 
 
 def matches_any(bytes listed not None, bytes etag, *, bint strong):
