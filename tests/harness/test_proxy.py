@@ -59,6 +59,7 @@ def stand_in(tmp_path: Path) -> Iterator[StandIn]:
     def start(script: str, **options: float) -> FastcacheProcess:
         package = tmp_path / "path" / "fastcache"
         package.mkdir(parents=True)
+        (package / "__init__.py").touch()
         (package / "__main__.py").write_text(PRELUDE + textwrap.dedent(script))
         environment = {"PYTHONPATH": str(package.parent)}
         process = FastcacheProcess(
