@@ -5,14 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.harness import tools
 from tests.harness.clients import boto3_client
+from tests.harness.origin import make_clean, running_origin
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.swift import SwiftServer, running_swift
+
+if TYPE_CHECKING:
+    from fastcache.origin.process import OriginProcess
 
 # A busy two-core machine is slow, which is not what a property test is about.
 settings.register_profile("fastcache", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -70,6 +74,23 @@ def swift_bucket(swift_client: Any) -> str:
     name = f"bucket-{uuid.uuid4().hex}"
     swift_client.create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="session")
+def _origin_process() -> Iterator[OriginProcess]:
+    with running_origin() as process:
+        yield process
+
+
+@pytest.fixture
+def origin(_origin_process: OriginProcess) -> OriginProcess:
+    """Our own S3 origin, empty and without faults: the same process for all tests, as clean as a new one.
+
+    ``origin.control`` makes objects and faults, and tells what reached it. A test that needs other options starts its
+    own with ``fastcache.origin.process.start_origin``.
+    """
+    make_clean(_origin_process)
+    return _origin_process
 
 
 @pytest.fixture

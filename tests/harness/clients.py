@@ -67,6 +67,8 @@ def curl(
         if ":" in access_key:
             raise ValueError("curl cannot carry an access key that holds a colon")
         signature = ["--aws-sigv4", f"aws:amz:{REGION}:s3", "--user", f"{access_key}:{secret_key}"]
+        # S3 requires this header and curl before 8 does not send it of itself.
+        signature += ["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]
     return subprocess.run(
         ["curl", "-q", "-sS", "--globoff", "--path-as-is", "--noproxy", "*", *signature, *arguments, url],
         stdin=subprocess.DEVNULL,

@@ -20,12 +20,16 @@ _CYTHON_STRING = re.compile(r"(\"\"\"|''')(?:\\.|(?!\1).)*\1", re.DOTALL)
 
 @dataclass
 class Module:
-    """A module of the package: every source file it is made of, and the absolute names it imports."""
+    """A module of the package: every source file it is made of, and the absolute names it imports.
+
+    ``for_types`` are those that only a type checker imports: in a stub, or under ``if TYPE_CHECKING``.
+    """
 
     name: str
     package: bool
     files: list[Path] = field(default_factory=list)
     imported: set[str] = field(default_factory=set)
+    for_types: set[str] = field(default_factory=set)
 
 
 def read_package(root: Path) -> dict[str, Module]:
@@ -38,15 +42,20 @@ def read_package(root: Path) -> dict[str, Module]:
             name = ".".join(parts[:-1] if package else parts)
             module = modules.setdefault(name, Module(name, package))
             module.files.append(path)
-            module.imported |= set(_imports_of(path, name, package))
+            names, for_types = _imports_of(path, name, package)
+            module.imported |= names
+            module.for_types |= for_types
     return modules
 
 
-def edges(modules: Mapping[str, Module]) -> set[tuple[str, str]]:
-    """(importing module, imported module) inside the package; an imported name that is no module means its module."""
+def edges(modules: Mapping[str, Module], *, types: bool = True) -> set[tuple[str, str]]:
+    """(importing module, imported module) inside the package; an imported name that is no module means its module.
+
+    Without ``types``, only what is imported when the program runs.
+    """
     found = set()
     for module in modules.values():
-        for name in module.imported:
+        for name in module.imported | (module.for_types if types else set()):
             target = _module_of(name, modules)
             if target is not None and target != module.name:
                 found.add((module.name, target))
@@ -84,12 +93,21 @@ def _module_of(name: str, modules: Mapping[str, Module]) -> str | None:
     return name or None
 
 
-def _imports_of(path: Path, module: str, package: bool) -> Iterator[str]:
+def _imports_of(path: Path, module: str, package: bool) -> tuple[set[str], set[str]]:
     text = path.read_text()
     if path.suffix in (".pyx", ".pxd"):
-        yield from _cython_imports(text, module, package)
-    else:
-        yield from _python_imports(ast.parse(text, str(path)), module, package)
+        return set(_cython_imports(text, module, package)), set()
+    tree = ast.parse(text, str(path))
+    names = set(_python_imports(tree, module, package))
+    if path.suffix == ".pyi":
+        return set(), names
+    return set(_python_imports(_WithoutTypeChecking().visit(tree), module, package)), names
+
+
+class _WithoutTypeChecking(ast.NodeTransformer):
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:  # ast calls it so
+        self.generic_visit(node)
+        return node.orelse if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node
 
 
 def _python_imports(tree: ast.AST, module: str, package: bool) -> Iterator[str]:
