@@ -16,15 +16,13 @@ from pathlib import Path
 import uvloop
 
 from fastcache.errors import ConfigError
-from fastcache.origin.accounts import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, Account, Accounts
+from fastcache.origin.accounts import Accounts
 from fastcache.origin.addressing import Names
+from fastcache.origin.identity import ACCOUNTS_VARIABLE, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, Account
 from fastcache.origin.preload import preload
 from fastcache.origin.server import OriginServer
 from fastcache.origin.state import OriginState, Settings
 from fastcache.protocol.sigv4 import Credentials
-
-ACCOUNTS_VARIABLE = "FASTCACHE_ORIGIN_ACCOUNTS"
-"""JSON list of accounts; in the environment because arguments are readable by every user of the machine."""
 
 
 def main(arguments: list[str] | None = None) -> int:

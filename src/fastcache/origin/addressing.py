@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from fastcache.errors import RequestError
-from fastcache.origin.message import Request, S3Error
+from fastcache.origin.message import S3Error
+from fastcache.origin.request import Request
 from fastcache.protocol.sigv4_canonical import query_items, split_target
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})").search

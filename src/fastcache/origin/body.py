@@ -11,7 +11,7 @@ from typing import Protocol
 
 from fastcache.errors import RequestError
 from fastcache.model import Headers
-from fastcache.origin.accounts import Identity
+from fastcache.origin.identity import Identity
 from fastcache.origin.message import S3Error
 from fastcache.protocol.aws_chunked import AwsChunkedDecoder, ChunkData, ChunkEnd, ChunkHead, End
 from fastcache.protocol.sigv4 import ChunkSignatures, PayloadKind, SignatureError

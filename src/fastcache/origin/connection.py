@@ -9,8 +9,9 @@ from typing import cast
 import httptools
 
 from fastcache.origin import faults
-from fastcache.origin.message import Field, Request, Response, S3Error, error_response
-from fastcache.origin.service import Service
+from fastcache.origin.message import Field, Response
+from fastcache.origin.request import Request
+from fastcache.origin.service import Job, Service
 from fastcache.origin.transmission import Pacer, Transmission
 
 MAX_HEAD = 64 * 1024
@@ -31,10 +32,10 @@ class Connection(asyncio.Protocol):
         self._pacer = pacer
         self._connections = connections
         self._parser = httptools.HttpRequestParser(self)
-        self._queue: deque[Request] = deque()
-        self._busy: Request | None = None
+        self._queue: deque[Job] = deque()
+        self._busy: Job | None = None
         self._sending: Transmission | None = None
-        self._incoming: Request | None = None
+        self._incoming: Job | None = None
         self._discard = False
         self._continue_owed = False
         self._target = b""
@@ -94,28 +95,28 @@ class Connection(asyncio.Protocol):
         request = Request(self._parser.get_method(), self._target, self._fields, self._parser.should_keep_alive())
         fields = request.fields
         has_body = b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0"
-        self._service.begin(request, has_body)
-        self._incoming = request
+        job = self._service.begin(request, has_body)
+        self._incoming = job
         if b"expect" in fields and fields[b"expect"].lower() == b"100-continue" and has_body:
-            if request.refusal is not None:
+            if job.refusal is not None:
                 # The client has not sent its body and must not: the answer ends the connection.
                 request.keep_alive = False
                 self._discard = True
-                self._take(request)
+                self._take(job)
             elif self._busy is None:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             else:
                 self._continue_owed = True
 
     def on_body(self, body: bytes) -> None:
-        request = self._incoming
-        if request is not None and request.body is not None and request.refusal is None:
-            request.body.feed(body)
+        job = self._incoming
+        if job is not None and job.request.body is not None and job.refusal is None:
+            job.request.body.feed(body)
 
     def on_message_complete(self) -> None:
-        request, self._incoming = self._incoming, None
-        if request is not None and not self._discard:
-            self._take(request)
+        job, self._incoming = self._incoming, None
+        if job is not None and not self._discard:
+            self._take(job)
 
     def _count_head(self, count: int) -> None:
         self._head_size += count
@@ -123,24 +124,22 @@ class Connection(asyncio.Protocol):
             self._refuse("Your request head exceeds the maximum allowed size.")
 
     def _refuse(self, message: str) -> None:
-        request = Request(b"GET", b"/", [(b"host", b"localhost")], keep_alive=False)
-        request.refusal = error_response(S3Error(400, "BadRequest", message), request, b"")
         self._discard = True
-        self._take(request)
+        self._take(self._service.malformed(message))
 
-    def _take(self, request: Request) -> None:
+    def _take(self, job: Job) -> None:
         if self._busy is not None:
-            self._queue.append(request)
+            self._queue.append(job)
             if len(self._queue) >= MAX_QUEUE:
                 self.transport.pause_reading()
             return
-        self._answer(request)
+        self._answer(job)
 
-    def _answer(self, request: Request) -> None:
-        self._busy = request
+    def _answer(self, job: Job) -> None:
+        self._busy = job
+        request, wire = job.request, job.wire
         service = self._service
-        response = service.answer(request)
-        wire = faults.wire(request.faults) if request.faults else faults.CLEAN
+        response = service.answer(job)
         close = not request.keep_alive or response.close or response.framing == "close"
         head = service.head(request, response, close=close, garbage=wire.garbage)
         stats = service.state.stats
@@ -197,13 +196,13 @@ class Connection(asyncio.Protocol):
             if len(self._queue) >= MAX_QUEUE:
                 self.transport.resume_reading()
             # By way of the loop, so that a long pipeline does not become a deep recursion.
-            request = self._queue.popleft()
-            self._busy = request
-            asyncio.get_running_loop().call_soon(self._answer_queued, request)
+            job = self._queue.popleft()
+            self._busy = job
+            asyncio.get_running_loop().call_soon(self._answer_queued, job)
         elif self._continue_owed:
             self._continue_owed = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _answer_queued(self, request: Request) -> None:
+    def _answer_queued(self, job: Job) -> None:
         if not self.transport.is_closing():
-            self._answer(request)
+            self._answer(job)

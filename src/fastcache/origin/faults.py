@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastcache.errors import ConfigError
-from fastcache.origin.message import Late, Request, Response, S3Error, error_response
+from fastcache.origin.message import Late, Response, S3Error, error_response
+from fastcache.origin.request import Request
 
 KINDS = {
     "cut": "close the connection before any byte of the answer",
@@ -145,7 +146,7 @@ def before(faults: list[Fault], request: Request, request_id: bytes) -> Response
             return _status(fault, request, request_id)
         elif fault.kind == "late-error":
             error = S3Error(200, "InternalError", "We encountered an internal error. Please try again.")
-            return _late(error_response(error, request, request_id), fault)
+            return _late(error_response(error, request.method, request.target, request_id), fault)
     return None
 
 
@@ -185,7 +186,9 @@ def wire(faults: list[Fault]) -> Wire:
 def _status(fault: Fault, request: Request, request_id: bytes) -> Response:
     code, message = _CODES.get(fault.status, ("InternalError", "We encountered an internal error."))
     headers = tuple((k.encode(), v.encode("latin-1")) for k, v in (fault.headers or {}).items() if v is not None)
-    return error_response(S3Error(fault.status, fault.code or code, message, headers=headers), request, request_id)
+    return error_response(
+        S3Error(fault.status, fault.code or code, message, headers=headers), request.method, request.target, request_id
+    )
 
 
 def _late(response: Response, fault: Fault) -> Response:

@@ -1,22 +1,15 @@
-"""Requests and responses as the operations see them, and S3's error documents."""
+"""Responses and refusals as the operations make them, and S3's error documents."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fastcache.errors import RequestError
 from fastcache.origin.content import Content, Literal
 from fastcache.origin.documents import error_document
 
-if TYPE_CHECKING:
-    from fastcache.origin.accounts import Identity
-    from fastcache.origin.body import RequestBody
-    from fastcache.origin.faults import Fault
-    from fastcache.origin.operations import Operation
-
 Field = tuple[bytes, bytes]
-NO_PARAMS: dict[bytes, bytes] = {}
 
 
 class S3Error(RequestError):
@@ -34,55 +27,6 @@ class S3Error(RequestError):
         super().__init__(message, status=status, code=code, close=False)
         self.headers = headers
         self.details = details
-
-
-class Request:
-    """One request, its target parsed and, once it is all here, its body."""
-
-    __slots__ = (
-        "account",
-        "body",
-        "bucket",
-        "faults",
-        "fields",
-        "headers",
-        "keep_alive",
-        "key",
-        "method",
-        "operation",
-        "params",
-        "refusal",
-        "target",
-        "virtual",
-    )
-
-    def __init__(self, method: bytes, target: bytes, headers: list[Field], keep_alive: bool) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.keep_alive = keep_alive
-        fields: dict[bytes, bytes] = {}
-        for name, value in headers:
-            lowered = name.lower()
-            if lowered in fields:
-                fields[lowered] = fields[lowered] + b"," + value
-            else:
-                fields[lowered] = value
-        self.fields = fields
-        self.bucket = b""
-        self.key = b""
-        self.params = NO_PARAMS
-        self.virtual = False
-        self.account: Identity | None = None
-        self.operation: Operation | None = None
-        self.refusal: Response | None = None
-        self.body: RequestBody | None = None
-        self.faults: list[Fault] | None = None
-
-    @property
-    def resource(self) -> bytes:
-        """``bucket/key``, what permissions are about."""
-        return self.bucket + b"/" + self.key
 
 
 class Late(NamedTuple):
@@ -129,20 +73,20 @@ def xml_response(document: bytes, status: int = 200, headers: tuple[Field, ...] 
     return Response(status, [*headers, (b"Content-Type", b"application/xml")], Literal(document), 0, len(document))
 
 
-def error_response(error: RequestError, request: Request, request_id: bytes) -> Response:
+def error_response(error: RequestError, method: bytes, target: bytes, request_id: bytes) -> Response:
     """The S3 answer to a refusal; a HEAD request gets its headers only."""
     headers: tuple[Field, ...] = ()
     details: tuple[tuple[str, str], ...] = ()
     if isinstance(error, S3Error):
         headers, details = error.headers, error.details
-    resource = request.target.partition(b"?")[0].decode("latin-1")
+    resource = target.partition(b"?")[0].decode("latin-1")
     document = error_document(
         error.response_code, str(error), resource=resource, request_id=request_id.decode("ascii"), details=details
     )
     response = xml_response(document, error.response_status, headers)
     if error.response_status == 304:
         return Response(304, list(headers))
-    if request.method == b"HEAD":
+    if method == b"HEAD":
         response.content = None
         response.length = 0
         response.headers.append((b"Content-Length", b"0"))

@@ -15,9 +15,8 @@ from types import TracebackType
 from typing import Self
 
 from fastcache.errors import FastcacheError
-from fastcache.origin.__main__ import ACCOUNTS_VARIABLE
-from fastcache.origin.accounts import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
 from fastcache.origin.control import OriginControl
+from fastcache.origin.identity import ACCOUNTS_VARIABLE, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
 
 READY_TIMEOUT = 20.0
 """Seconds until the process must listen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from email.utils import formatdate
 
 from fastcache.errors import RequestError
@@ -10,9 +11,11 @@ from fastcache.origin import faults
 from fastcache.origin.accounts import authorize
 from fastcache.origin.addressing import address
 from fastcache.origin.body import RequestBody
-from fastcache.origin.message import Request, Response, error_response
-from fastcache.origin.operations import resolve
+from fastcache.origin.faults import CLEAN, Fault, Wire
+from fastcache.origin.message import Response, S3Error, error_response
+from fastcache.origin.operations import Operation, resolve
 from fastcache.origin.operations.subresources import cors_fields
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 
 _REASONS = {
@@ -36,6 +39,17 @@ _REASONS = {
 _GARBAGE = b"\x00\x01 this is no header field\r\n"
 
 
+@dataclass(slots=True)
+class Job:
+    """A request on its way through the service."""
+
+    request: Request
+    operation: Operation | None = None
+    refusal: Response | None = None
+    faults: list[Fault] | None = None
+    wire: Wire = CLEAN
+
+
 class Service:
     """Answers requests; knows nothing of connections."""
 
@@ -45,31 +59,40 @@ class Service:
         self._second = -1
         self._date = b""
 
-    def begin(self, request: Request, has_body: bool) -> None:
-        """Everything that the head decides; a refusal is kept in ``request.refusal``."""
+    def begin(self, request: Request, has_body: bool) -> Job:
+        """Everything that the head decides; a refusal is kept until it is the request's turn."""
         state = self.state
+        job = Job(request)
         try:
             address(request, state.names, plus_is_space=state.quirks)
             request.account = identity = state.accounts.identify(request, state.now())
-            request.operation = resolve(request)
+            job.operation = resolve(request)
             authorize(request, state.store.buckets.get(request.bucket))
             if has_body or request.method in (b"PUT", b"POST"):
                 request.body = RequestBody(request.fields, identity)
         except RequestError as error:
-            request.refusal = error_response(error, request, self._request_id())
+            job.refusal = self._refusal(error, request)
         if state.faults.active:
-            request.faults = state.faults.take(request)
+            job.faults = state.faults.take(request)
+            job.wire = faults.wire(job.faults)
+        return job
 
-    def answer(self, request: Request) -> Response:
+    def malformed(self, message: str) -> Job:
+        """The answer to bytes that are no request."""
+        request = Request(b"GET", b"/", [], keep_alive=False)
+        return Job(request, refusal=self._refusal(S3Error(400, "BadRequest", message), request))
+
+    def answer(self, job: Job) -> Response:
         """Run the operation; the body is complete."""
-        made = faults.before(request.faults, request, self._request_id()) if request.faults else None
-        response = made or request.refusal or self._run(request)
+        request = job.request
+        made = faults.before(job.faults, request, self._request_id()) if job.faults else None
+        response = made or job.refusal or self._run(job)
         if b"origin" in request.fields and request.method != b"OPTIONS":
             bucket = self.state.store.buckets.get(request.bucket)
             if bucket is not None and bucket.cors:
                 response.headers += cors_fields(bucket, request, request.method)
-        if request.faults:
-            response = faults.after(request.faults, response)
+        if job.faults:
+            response = faults.after(job.faults, response)
         return response
 
     def head(self, request: Request, response: Response, *, close: bool, garbage: bool) -> bytes:
@@ -94,13 +117,16 @@ class Service:
         parts.append(b"Server: AmazonS3\r\nConnection: close\r\n\r\n" if close else b"Server: AmazonS3\r\n\r\n")
         return b"".join(parts)
 
-    def _run(self, request: Request) -> Response:
-        operation = request.operation
+    def _run(self, job: Job) -> Response:
+        operation = job.operation
         assert operation is not None, "a request that was not refused has an operation"
         try:
-            return operation.run(self.state, request)
+            return operation.run(self.state, job.request)
         except RequestError as error:
-            return error_response(error, request, self._request_id())
+            return self._refusal(error, job.request)
+
+    def _refusal(self, error: RequestError, request: Request) -> Response:
+        return error_response(error, request.method, request.target, self._request_id())
 
     def _request_id(self) -> bytes:
         # The head of this answer gets the next number.

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastcache.origin.message import Request
+from fastcache.origin.request import Request
 
 LOG_LENGTH = 10_000
 """Requests remembered."""

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fastcache.origin.faults import Wire
-from fastcache.origin.message import Late, Request, Response
+from fastcache.origin.message import Late, Response
+from fastcache.origin.request import Request
 from fastcache.origin.state import Settings
 from fastcache.origin.stats import Record, Stats
 

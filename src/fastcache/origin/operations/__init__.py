@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastcache.origin.message import Request, Response, S3Error
+from fastcache.origin.message import Response, S3Error
 from fastcache.origin.operations import buckets, copying, listing, multipart, reading, subresources, writing
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 
 Handler = Callable[[OriginState, Request], Response]

@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime
 
 from fastcache.origin.documents import document, element, leaf
-from fastcache.origin.message import Request, Response, S3Error, xml_response
+from fastcache.origin.message import Response, S3Error, xml_response
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 
 _NAME = re.compile(rb"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]").fullmatch

@@ -9,12 +9,13 @@ from fastcache.origin import conditions
 from fastcache.origin.accounts import denied
 from fastcache.origin.content import Slice
 from fastcache.origin.documents import document, leaf
-from fastcache.origin.message import Request, Response, S3Error, xml_response
+from fastcache.origin.message import Response, S3Error, xml_response
 from fastcache.origin.operations.buckets import iso
 from fastcache.origin.operations.multipart import find_upload, part_number
 from fastcache.origin.operations.reading import named_version
 from fastcache.origin.operations.subresources import tags_from_header
 from fastcache.origin.operations.writing import kept_headers, require_utf8, written_fields
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 from fastcache.origin.store import Part, Version
 

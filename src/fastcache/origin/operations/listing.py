@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastcache.origin.documents import document, element, key_text, leaf
-from fastcache.origin.message import Request, Response, S3Error, xml_response
+from fastcache.origin.message import Response, S3Error, xml_response
 from fastcache.origin.operations.buckets import iso, owner
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 from fastcache.origin.store import NULL_VERSION, Bucket, Version
 

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from fastcache.origin import conditions, documents
 from fastcache.origin.content import Literal, Segments
 from fastcache.origin.documents import document, element, key_text, leaf
-from fastcache.origin.message import Request, Response, S3Error, xml_response
+from fastcache.origin.message import Response, S3Error, xml_response
 from fastcache.origin.operations.buckets import iso, owner
 from fastcache.origin.operations.reading import checksum_fields
 from fastcache.origin.operations.subresources import tags_from_header
 from fastcache.origin.operations.writing import kept_headers, received, require_utf8
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 from fastcache.origin.store import Part, Upload, Version
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastcache.model import Interval
 from fastcache.origin import conditions
-from fastcache.origin.message import Field, Request, Response, S3Error
+from fastcache.origin.message import Field, Response, S3Error
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 from fastcache.origin.store import NULL_VERSION, Bucket, Part, Version
 

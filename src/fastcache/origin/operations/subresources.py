@@ -6,9 +6,10 @@ from fnmatch import fnmatchcase
 
 from fastcache.origin import documents
 from fastcache.origin.documents import document, element, leaf
-from fastcache.origin.message import Field, Request, Response, S3Error, xml_response
+from fastcache.origin.message import Field, Response, S3Error, xml_response
 from fastcache.origin.operations.buckets import owner
 from fastcache.origin.operations.reading import find_version
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 from fastcache.origin.store import Bucket, Version
 from fastcache.protocol.sigv4_canonical import query_items

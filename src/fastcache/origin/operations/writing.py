@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastcache.origin import conditions, documents
 from fastcache.origin.accounts import denied
 from fastcache.origin.content import Literal
-from fastcache.origin.message import Field, Request, Response, S3Error, xml_response
+from fastcache.origin.message import Field, Response, S3Error, xml_response
 from fastcache.origin.operations.reading import checksum_fields
 from fastcache.origin.operations.subresources import tags_from_header
+from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 from fastcache.origin.store import NULL_VERSION, Bucket, Version
 
