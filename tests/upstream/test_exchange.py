@@ -30,7 +30,7 @@ async def test_connections_are_reused_and_answers_never_mixed() -> None:
             response = await pool.request(b"GET", GET, retry_safe=True)
             assert response.head.status == 200
             assert await read_all(response) == b"answer %d" % count
-            assert await response.read() == b""
+            assert not await response.read()
             response.abort()
         assert source.accepted == 1
         assert (pool.open_connections, pool.idle_connections) == (1, 1)
@@ -134,7 +134,7 @@ async def test_a_body_ended_by_a_reset_is_cut() -> None:
 
     async with origin(script) as source, pool_for(source) as pool:
         response = await pool.request(b"GET", GET, retry_safe=True)
-        assert await response.read() == b"until"
+        assert bytes(await response.read()) == b"until"
         arrived.set()
         with pytest.raises(UpstreamProtocolError):
             await read_all(response)

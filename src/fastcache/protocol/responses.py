@@ -154,13 +154,14 @@ def parse_response_head(raw: bytes, request_method: bytes) -> ResponseHead:
     http_10 = line[1] == b"0"
     status = int(line[2])
     framing = _body_framing(status, http_10, headers, request_method)
+    wants_keep_alive = _wants_keep_alive(http_10, headers)
     return ResponseHead(
         status=status,
         reason=line[3] or b"",
         http_10=http_10,
         headers=headers,
         framing=framing,
-        keep_alive=framing.kind is not Framing.CLOSE and _wants_keep_alive(http_10, headers),
+        keep_alive=wants_keep_alive and framing.kind is not Framing.CLOSE,
     )
 
 

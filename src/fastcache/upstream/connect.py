@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -64,7 +65,9 @@ class Connector:
         except TimeoutError:
             raise UpstreamTimeoutError(f"connecting to {where} took too long", sent=False) from None
         except OSError as error:
-            raise UpstreamConnectError(f"cannot connect to {where}: {error.strerror or error}") from None
+            # asyncio puts a text of its own where the kernel's belongs.
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UpstreamConnectError(f"cannot connect to {where}: {reason}") from None
 
     async def _open(
         self, sock: socket.socket, address: Address, make: Callable[[socket.socket], Connection]

@@ -9,6 +9,7 @@ A byte that arrives in IDLE belongs to nobody and closes the connection, as do b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import socket
 from typing import Protocol, cast
@@ -85,6 +86,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=self._settings.write_high, low=self._settings.write_low)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            self._receive_rest()
         self._peer_closed(clean=exc is None)
         self._owner.connection_lost(self)
 
@@ -95,6 +98,22 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def is_closed(self) -> bool:
         return self._state is State.CLOSED
+
+    def _receive_rest(self) -> None:
+        """Take an early answer that stands in the socket although sending failed.
+
+        An origin that refuses a body answers and closes; its RST makes our next write fail, and the loop would drop
+        the answer unread. Under TLS the bytes are out of reach.
+        """
+        exchange = self._exchange
+        if self._state is not State.HEAD or self._transport is None or self._transport.get_extra_info("sslcontext"):
+            return
+        with contextlib.suppress(OSError):  # the reset itself, behind the last byte
+            while self._exchange is exchange:
+                count = self._sock.recv_into(self.get_buffer(-1), 0, socket.MSG_DONTWAIT)
+                if count == 0:
+                    return
+                self.buffer_updated(count)
 
     def is_usable(self) -> bool:
         """Idle, and neither a FIN nor a stray byte waits in the socket although the loop has not seen it yet.
