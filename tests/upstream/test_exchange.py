@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
 from tests.upstream.origins import GET, HEAD, Peer, origin, pool_for, put, read_all, settled, sized
 
-from fastcache.errors import RequestError, UpstreamProtocolError
+from fastcache.errors import RequestError, UpstreamConnectError, UpstreamProtocolError
 from fastcache.model import OriginId
 from fastcache.protocol.responses import ResponseHead
+from fastcache.upstream.metrics import NoMetrics
 from fastcache.upstream.pool import Pool
 from fastcache.upstream.response import Response
 from fastcache.upstream.settings import UpstreamSettings
@@ -508,3 +510,49 @@ async def test_two_readers_of_one_body_are_a_mistake() -> None:
             await response.read()
         with pytest.raises(Exception, match=r"aborted|given up"):
             await first
+
+
+class Counted(NoMetrics):
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def connection_opened(self) -> None:
+        self.calls["opened"] += 1
+
+    def connection_closed(self) -> None:
+        self.calls["closed"] += 1
+
+    def connect_failed(self) -> None:
+        self.calls["failed"] += 1
+
+    def request_sent(self, method: bytes) -> None:
+        self.calls[method.decode()] += 1
+
+    def request_retried(self, method: bytes) -> None:
+        self.calls["retried"] += 1
+
+    def bytes_received(self, count: int) -> None:
+        self.calls["received"] += count
+
+    def bytes_sent(self, count: int) -> None:
+        self.calls["sent"] += count
+
+
+async def test_every_request_connection_and_byte_is_reported() -> None:
+    answer = CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(answer)
+        await peer.head()
+
+    counted = Counted()
+    async with origin(script) as source:
+        pool = Pool(source.id, UpstreamSettings(), metrics=counted)
+        for _ in range(2):
+            assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"hello"
+        await pool.close()
+    closed = Pool(source.id, UpstreamSettings(), metrics=counted)
+    with pytest.raises(UpstreamConnectError):
+        await closed.request(b"GET", GET, retry_safe=True)
+    received, sent = 2 * len(answer), 3 * len(GET)
+    assert counted.calls == Counter(opened=2, closed=2, failed=1, GET=3, retried=1, received=received, sent=sent)

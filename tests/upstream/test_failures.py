@@ -17,6 +17,8 @@ from fastcache.upstream.resolver import Address, Resolver
 from fastcache.upstream.settings import UpstreamSettings
 
 SHORT = UpstreamSettings(connect_timeout=0.4, first_byte_timeout=0.2, idle_timeout=0.2)
+LONGER = UpstreamSettings(first_byte_timeout=0.6, idle_timeout=0.6)
+"""For what must *not* time out although all of it takes longer: on a busy machine a step of 0.1 s takes more."""
 
 
 async def silent(peer: Peer) -> None:
@@ -50,6 +52,26 @@ async def test_the_retry_is_one_and_only_one() -> None:
         with pytest.raises(UpstreamProtocolError, match="before answering"):
             await pool.request(b"GET", GET, retry_safe=True)
         assert source.accepted == 2
+
+
+async def test_the_retry_needs_no_slot_beyond_the_limit() -> None:
+    settings = UpstreamSettings(max_connections=1)
+    async with origin(closes_at_the_second) as source, pool_for(source, settings) as pool:
+        for _ in range(5):
+            assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"fine"
+        assert source.accepted == 5
+
+
+async def test_the_retry_finds_a_slot_although_all_were_taken() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.answer(sized(b"fine"))
+        await peer.head()
+
+    async with origin(script) as source, pool_for(source, UpstreamSettings(max_connections=2)) as pool:
+        for response in await asyncio.gather(*(pool.request(b"GET", GET, retry_safe=True) for _ in range(2))):
+            assert await read_all(response) == b"fine"
+        assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"fine"
+        assert source.accepted == 3
 
 
 async def test_a_new_connection_that_dies_is_not_retried() -> None:
@@ -140,14 +162,14 @@ async def test_a_stall_in_the_body() -> None:
 
 async def test_a_slow_body_that_makes_progress_is_not_a_stall() -> None:
     async def script(peer: Peer) -> None:
-        answer = sized(b"x" * 12)
-        await peer.answer(answer[:-12])
-        for byte in answer[-12:]:
-            await asyncio.sleep(0.05)
+        answer = sized(b"x" * 8)
+        await peer.answer(answer[:-8])
+        for byte in answer[-8:]:
+            await asyncio.sleep(0.1)
             await peer.send(bytes([byte]))
 
-    async with origin(script) as source, pool_for(source, SHORT) as pool:
-        assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"x" * 12
+    async with origin(script) as source, pool_for(source, LONGER) as pool:
+        assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"x" * 8
 
 
 async def test_an_origin_that_does_not_take_the_body() -> None:
@@ -214,11 +236,11 @@ async def test_each_informational_answer_starts_the_wait_again() -> None:
         await peer.head()
         for _ in range(5):
             await peer.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-            await asyncio.sleep(0.12)
+            await asyncio.sleep(0.15)
         await peer.send(sized(b"at last"))
         await peer.gone()
 
-    async with origin(script) as source, pool_for(source, SHORT) as pool:
+    async with origin(script) as source, pool_for(source, LONGER) as pool:
         assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"at last"
 
 
@@ -284,6 +306,45 @@ async def test_a_black_hole() -> None:
         await pool.close()
 
 
+async def test_a_congestion_control_that_the_kernel_knows_and_one_it_does_not() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.answer(sized(b"fine"))
+
+    async with origin(script) as source:
+        for name in ("reno", "nonsense"):
+            async with pool_for(source, UpstreamSettings(tcp_congestion=name)) as pool:
+                if name == "reno":
+                    assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"fine"
+                else:
+                    with pytest.raises(UpstreamConnectError, match="congestion control 'nonsense'"):
+                        await pool.request(b"GET", GET, retry_safe=True)
+
+
+async def test_closing_the_pool_ends_what_is_still_connecting() -> None:
+    with BlackHole() as hole:
+        pool = Pool(OriginId("http", "127.0.0.1", hole), UpstreamSettings(connect_timeout=60))
+        task = asyncio.create_task(pool.request(b"GET", GET, retry_safe=True))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            await pool.close()
+            with pytest.raises(UpstreamError, match="closed"):
+                await task
+
+
+async def test_closing_the_pool_ends_what_is_still_resolving() -> None:
+    async def hangs(host: str, port: int) -> Sequence[Address]:
+        await asyncio.sleep(60)
+        return []
+
+    pool = Pool(OriginId("http", "slow.invalid", 80), UpstreamSettings(connect_timeout=60), lookup=hangs)
+    task = asyncio.create_task(pool.request(b"GET", GET, retry_safe=True))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await pool.close()
+        with pytest.raises(UpstreamError, match="closed"):
+            await task
+
+
 async def test_an_unknown_name() -> None:
     pool = Pool(OriginId("http", "nowhere.invalid", 80), SHORT, lookup=Addresses())
     with pytest.raises(UpstreamConnectError, match=r"nowhere\.invalid"):
@@ -302,7 +363,7 @@ async def test_a_lookup_that_hangs() -> None:
     await pool.close()
 
 
-async def test_the_next_address_is_tried_and_the_bad_ones_are_remembered() -> None:
+async def test_the_next_address_is_tried_when_one_is_a_hole_and_one_refuses() -> None:
     async def script(peer: Peer) -> None:
         await peer.answer(sized(b"fine", extra=b"Connection: close\r\n"))
 
@@ -310,11 +371,9 @@ async def test_the_next_address_is_tried_and_the_bad_ones_are_remembered() -> No
         with BlackHole() as hole:
             pool = Pool(source.id, SHORT, lookup=Addresses(hole, closed_port(), source.id.port))
             assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"fine"
-            began = asyncio.get_running_loop().time()
             for _ in range(5):
                 assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"fine"
-            # The hole costs 0.13 s each time it is tried, which is within its second of bad reputation.
-            assert asyncio.get_running_loop().time() - began < 0.6
+            assert source.accepted == 6
             await pool.close()
 
 

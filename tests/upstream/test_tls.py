@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -64,6 +65,30 @@ async def test_uploads_go_through_tls(authority: Authority, localhost: ssl.SSLCo
         response = await pool.request(b"PUT", put(len(body)), body=pieces(), content_length=len(body), retry_safe=False)
         assert response.request_complete
         assert await read_all(response) == b"stored"
+
+
+async def test_a_slow_consumer_holds_the_origin_back_under_tls_too(
+    authority: Authority, localhost: ssl.SSLContext
+) -> None:
+    size, block = 16 << 20, 64 << 10
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(64):
+            await peer.send(bytes(size // 64))
+        await peer.gone()
+
+    settings = UpstreamSettings(ca_file=authority.ca_file, receive_block=block, first_block=block, idle_timeout=0.2)
+    async with origin(script, tls=localhost) as source, pool_for(source, settings) as pool:
+        response = await pool.request(b"GET", GET, retry_safe=True)
+        read = most = 0
+        while piece := await response.read():
+            if read < 1 << 20:
+                await asyncio.sleep(0.03)
+            most = max(most, response.bytes_received - read)
+            read += len(piece)
+        assert read == size
+        assert most < 4 * block
 
 
 async def test_an_unknown_ca_is_refused_in_words(localhost: ssl.SSLContext) -> None:

@@ -76,8 +76,7 @@ class Connector:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._settings.tcp_congestion is not None:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self._settings.tcp_congestion.encode())
+            _choose_congestion_control(sock, self._settings.tcp_congestion)
             await loop.sock_connect(sock, address.sockaddr)
         except BaseException:
             sock.close()
@@ -90,3 +89,12 @@ class Connector:
                 lambda: make(sock), sock=sock, ssl=self._tls, server_hostname=self._origin.host
             )
         return connection
+
+
+def _choose_congestion_control(sock: socket.socket, name: str | None) -> None:
+    if name is None:
+        return
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError as error:
+        raise UpstreamConnectError(f"the kernel refuses congestion control {name!r}: {error.strerror}") from None

@@ -264,8 +264,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._state is not State.BODY:
             return MIN_ROOM
         if self._framing is Framing.LENGTH:
-            return min(self._settings.receive_block, self._remaining) + MIN_ROOM
-        return self._settings.receive_block + MIN_ROOM
+            return min(self._settings.receive_block, self._remaining + MIN_ROOM)
+        return self._settings.receive_block
 
     def _new_block(self, size: int) -> None:
         """Leave the current block to whoever holds views of it; a head that is not complete moves along."""

@@ -44,6 +44,7 @@ class Pool:
         self._lookup = lookup
         self._connector = Connector(origin, settings)
         self._resolver: Resolver | None = None
+        self._opening: set[asyncio.Task[Connection]] = set()
         self._connections: set[Connection] = set()
         self._idle: deque[Connection] = deque()
         self._slots = settings.max_connections
@@ -196,9 +197,7 @@ class Pool:
     async def _open(self) -> Connection:
         """A new connection on a slot that is already taken."""
         try:
-            connection = await self._connector.connect(self._its_resolver(), self._make)
-            if connection.is_closed:
-                raise UpstreamConnectError(f"{self.origin} closed the connection at once")
+            connection = await self._connect()
         except BaseException as error:
             if isinstance(error, UpstreamError):
                 self._metrics.connect_failed()
@@ -211,6 +210,24 @@ class Pool:
         if self._closed:
             connection.abort()
             raise UpstreamError("the pool is closed", sent=False)
+        return connection
+
+    async def _connect(self) -> Connection:
+        """Connect in a task of its own, so that close() can end it without cancelling the requester."""
+        opening = asyncio.get_running_loop().create_task(self._connector.connect(self._its_resolver(), self._make))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            connection = await opening
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                opening.result().abort()  # made in the moment in which the requester was cancelled
+            requester = asyncio.current_task()
+            if self._closed and requester is not None and not requester.cancelling():
+                raise UpstreamError("the pool is closed", sent=False) from None
+            raise
+        if connection.is_closed:
+            raise UpstreamConnectError(f"{self.origin} closed the connection at once")
         return connection
 
     def _make(self, sock: socket.socket) -> Connection:
@@ -258,6 +275,8 @@ class Pool:
         """Abort every connection and request; returns when the connections are gone."""
         self._closed = True
         self._idle.clear()
+        for opening in self._opening:
+            opening.cancel()
         if self._resolver is not None:
             self._resolver.close()
         for waiter in self._waiters:
@@ -266,6 +285,8 @@ class Pool:
         self._waiters.clear()
         for connection in list(self._connections):
             connection.abort()
+        if self._opening:
+            await asyncio.wait(self._opening)
         if self._connections:
             self._all_lost = asyncio.get_running_loop().create_future()
             await self._all_lost
