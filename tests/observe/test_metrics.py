@@ -1,0 +1,205 @@
+"""What the engine reports is what is rendered; labels stay bounded; the docs name every metric."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fastcache.model import Result
+from fastcache.observe import catalogue, exposition
+from fastcache.observe.metrics import (
+    HIT_METHODS,
+    HIT_STATUSES,
+    SENT_BYTES_SLOT,
+    SLOTS,
+    WORDS_PER_FAMILY,
+    Metrics,
+)
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(metrics: Metrics) -> Samples:
+    body, content_type = metrics.render()
+    assert content_type.startswith("text/plain; version=0.0.4")
+    return parsed(body)
+
+
+def parsed(body: bytes) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+def with_everything() -> Metrics:
+    metrics = Metrics()
+    metrics.request_done(b"GET", 200, Result.HIT, 0.002, 0.001, 4096)
+    metrics.origin_request(b"GET")
+    metrics.origin_response(206)
+    metrics.origin_bytes(1000)
+    metrics.origin_connection_opened()
+    metrics.origin_error("timeout")
+    metrics.fill_started()
+    metrics.fill_finished("complete")
+    metrics.follower_joined()
+    metrics.fill_detached()
+    metrics.store_commit(500)
+    metrics.store_evicted(2, 800)
+    metrics.store_corrupt_file()
+    metrics.store_io_error()
+    metrics.store_write_dropped()
+    metrics.client_connection_opened()
+    metrics.client_connection_closed()
+    metrics.refused("host")
+    metrics.access_log_lines(3)
+    metrics.access_log_dropped()
+    metrics.access_log_error()
+    for gauge in catalogue.GAUGES.values():
+        metrics.gauge(gauge.name, gauge.help, lambda: 7.0)
+    return metrics
+
+
+def test_every_report_is_rendered_with_its_value() -> None:
+    values = samples(with_everything())
+    request = (("method", "GET"), ("result", "HIT"), ("status", "200"))
+    assert values["fastcache_requests_total", request] == 1
+    assert values["fastcache_sent_bytes_total", ()] == 4096
+    assert values["fastcache_request_seconds_count", (("result", "HIT"),)] == 1
+    assert values["fastcache_request_seconds_sum", (("result", "HIT"),)] == pytest.approx(0.002)
+    assert values["fastcache_first_byte_seconds_sum", (("result", "HIT"),)] == pytest.approx(0.001)
+    assert values["fastcache_origin_requests_total", (("method", "GET"),)] == 1
+    assert values["fastcache_origin_responses_total", (("status", "206"),)] == 1
+    assert values["fastcache_origin_received_bytes_total", ()] == 1000
+    assert values["fastcache_origin_errors_total", (("kind", "timeout"),)] == 1
+    assert values["fastcache_fills_total", (("outcome", "complete"),)] == 1
+    assert values["fastcache_store_commit_bytes_total", ()] == 500
+    assert values["fastcache_store_evicted_extents_total", ()] == 2
+    assert values["fastcache_store_evicted_bytes_total", ()] == 800
+    assert values["fastcache_refused_total", (("reason", "host"),)] == 1
+    assert values["fastcache_access_log_lines_total", ()] == 3
+    assert values["fastcache_open_connections", ()] == 7
+    once = (
+        "origin_connections_opened fills_started followers fills_detached store_commits store_corrupt_files "
+        "store_io_errors store_dropped_writes client_connections_opened client_connections_closed "
+        "access_log_dropped access_log_errors"
+    )
+    assert {name: values[f"fastcache_{name}_total", ()] for name in once.split()} == dict.fromkeys(once.split(), 1)
+
+
+def test_histogram_buckets_are_cumulative_and_end_at_the_count() -> None:
+    metrics = Metrics()
+    for seconds in (1e-7, 0.003, 0.003, 2.0, 500.0):
+        metrics.request_done(b"GET", 200, Result.MISS, seconds, None, 0)
+    values = samples(metrics)
+    buckets = [value for (name, _), value in values.items() if name == "fastcache_request_seconds_bucket"]
+    assert buckets == sorted(buckets)
+    assert (buckets[0], buckets[-2], buckets[-1]) == (1, 4, 5)
+    assert ("fastcache_first_byte_seconds_count", (("result", "MISS"),)) not in values
+
+
+def test_the_docs_list_exactly_what_is_rendered() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w, ]*) ?\| (.+) \|$", DOCS.read_text(), re.MULTILINE)
+    documented = {
+        name: (kind, tuple(filter(None, labels.strip().split(", "))), text) for name, kind, labels, text in rows
+    }
+    assert len(documented) == len(rows)
+    body, _ = with_everything().render()
+    rendered = {}
+    for family in text_string_to_metric_families(body.decode()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert name.startswith(catalogue.PREFIX)
+        rendered[name] = (family.type, labels, family.documentation)
+    assert {name: (kind, set(labels), text) for name, (kind, labels, text) in documented.items()} == rendered
+
+
+def test_unknown_methods_and_statuses_share_one_label() -> None:
+    metrics = Metrics()
+    for method in (b"BREW", b"get", b'X"\n', b"G" * 8000):
+        metrics.request_done(method, 200, Result.PASS, 0.0, None, 0)
+        metrics.origin_request(method)
+    for status in (0, 99, 600, -5):
+        metrics.request_done(b"GET", status, Result.ERROR, 0.0, None, 0)
+    assert metrics.value("fastcache_requests_total", "OTHER", "200", "PASS") == 4
+    assert metrics.value("fastcache_origin_requests_total", "OTHER") == 4
+    assert metrics.value("fastcache_requests_total", "GET", "other", "ERROR") == 4
+    assert metrics.value("fastcache_requests_total", "PUT", "200", "HIT") == 0
+
+
+def test_free_words_are_capped_and_none_is_lost() -> None:
+    metrics = Metrics()
+    for i in range(WORDS_PER_FAMILY + 20):
+        metrics.refused(f"reason_{i}")
+    metrics.refused('evil"} 1\n')
+    labels = {key[1] for key in samples(metrics) if key[0] == "fastcache_refused_total"}
+    assert len(labels) == WORDS_PER_FAMILY + 1
+    assert metrics.value("fastcache_refused_total", "other") == 21
+
+
+def test_a_full_table_counts_on_under_other() -> None:
+    metrics = Metrics()
+    total = 0
+    for status in range(100, 600):
+        for result in Result:
+            for method in (b"GET", b"PUT", b"POST"):
+                metrics.request_done(method, status, result, 0.0, None, 0)
+                total += 1
+    assert total > SLOTS
+    counted = sum(value for (name, _), value in samples(metrics).items() if name == "fastcache_requests_total")
+    assert counted == total
+    assert metrics.value("fastcache_requests_total", "OTHER", "other", "HIT") > 0
+    metrics.refused("late")
+    assert metrics.value("fastcache_refused_total", "other") == 1
+
+
+def test_compiled_code_and_python_share_the_slots_of_hits() -> None:
+    metrics = Metrics()
+    slots = {metrics.hit_slot(method, status) for method in HIT_METHODS for status in HIT_STATUSES}
+    assert len(slots) == 10
+    metrics.counters.add(metrics.hit_slot(b"HEAD", 304), 5)
+    metrics.request_done(b"HEAD", 304, Result.HIT, 0.0, None, 0)
+    metrics.counters.add(SENT_BYTES_SLOT, 11)
+    assert metrics.value("fastcache_requests_total", "HEAD", "304", "HIT") == 6
+    assert metrics.value("fastcache_sent_bytes_total") == 11
+    with pytest.raises(KeyError):
+        metrics.hit_slot(b"PUT", 200)
+
+
+@pytest.mark.parametrize("name", ["other_name", "fastcache_Upper", "fastcache_sent_bytes_total", "fastcache_x\n"])
+def test_a_gauge_cannot_take_a_wrong_name(name: str) -> None:
+    with pytest.raises(ValueError, match="gauge"):
+        Metrics().gauge(name, "help", lambda: 0.0)
+
+
+def test_a_gauge_that_cannot_be_read_is_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics()
+
+    def broken() -> float:
+        raise OSError(5, "Input/output error")
+
+    metrics.gauge("fastcache_cache_bytes", "help", broken)
+    values = samples(metrics)
+    assert ("fastcache_cache_bytes", ()) not in values
+    assert values["fastcache_gauge_errors_total", ()] == 1
+    assert "fastcache_cache_bytes" in caplog.text
+
+
+def test_snapshots_of_workers_survive_json_and_add_up() -> None:
+    a, b = with_everything(), with_everything()
+    b.request_done(b"PUT", 500, Result.PASS, 1.0, 0.5, 10)
+    sent = [json.loads(json.dumps(metrics.snapshot())) for metrics in (a, b)]
+    values = parsed(exposition.render(exposition.merged(sent))[0])
+    assert values["fastcache_sent_bytes_total", ()] == 2 * 4096 + 10
+    assert values["fastcache_request_seconds_count", (("result", "HIT"),)] == 2
+    assert values["fastcache_request_seconds_count", (("result", "PASS"),)] == 1
+    assert values["fastcache_open_connections", ()] == 14
+    assert values["fastcache_cache_bytes", ()] == 7, "all workers see the same cache"
+    ended = exposition.merged([exposition.final(sent[0]), sent[1]])
+    assert parsed(exposition.render(ended)[0])["fastcache_open_connections", ()] == 7
