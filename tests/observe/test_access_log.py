@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastcache.errors import ConfigError
@@ -92,6 +92,8 @@ def test_what_is_not_known_is_a_dash_and_shifts_nothing() -> None:
     assert found[15:17] == ['"-"', '"-"']
 
 
+@example(b"[a] b", "[]0")
+@example(b'" 200 "', '"\n[')
 @given(st.binary(max_size=80), st.text(max_size=20))
 def test_no_value_forges_a_field_or_a_line(value: bytes, text: str) -> None:
     found = fields(

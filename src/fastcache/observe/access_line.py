@@ -17,6 +17,7 @@ from fastcache.observe.redaction import escape, safe_header, safe_key, safe_targ
 MAX_FIELD: Final = 8192
 """Characters of one field; longer ones end in ``...``."""
 
+_BARE_ESCAPES: Final = {ord(character): f"\\x{ord(character):02x}" for character in " []"}
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 # S3's resource types by the query key that names the sub-resource; of an object and of a bucket.
@@ -140,7 +141,7 @@ def line(record: AccessRecord) -> bytes:
 
 def operation(record: AccessRecord) -> str:
     """S3's name of the operation: ``REST.method.resource_type``."""
-    method = escape(record.method).replace(" ", "\\x20")
+    method = escape(record.method).translate(_BARE_ESCAPES)
     names = {parameter.partition(b"=")[0] for parameter in record.target.partition(b"?")[2].split(b"&")}
     if not record.bucket:
         return f"REST.{method}.SERVICE"
@@ -157,8 +158,8 @@ def operation(record: AccessRecord) -> str:
 
 
 def _bare(value: bytes | None) -> str:
-    """A field outside quotes: white space would end it, and an empty one would shift the rest."""
-    return _cut(safe_target(value).replace(" ", "\\x20")) if value else "-"
+    """A field outside quotes: white space would end it, an empty one shift the rest, a bracket look like the time."""
+    return _cut(safe_target(value).translate(_BARE_ESCAPES)) if value else "-"
 
 
 def _text(value: str | None) -> str:
