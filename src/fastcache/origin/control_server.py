@@ -132,7 +132,8 @@ class Control:
     def _bucket_named(self, name: str) -> Bucket:
         store = self._state.store
         encoded = name.encode()
-        return store.buckets.get(encoded) or store.create(encoded, b"control", self._state.now())
+        found = store.buckets.get(encoded)
+        return store.create(encoded, b"control", self._state.now()) if found is None else found
 
 
 async def serve_control(state: OriginState, host: str, port: int, drop: Callable[[], int]) -> asyncio.Server:

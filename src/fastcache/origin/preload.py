@@ -19,7 +19,9 @@ def preload(store: Store, directory: Path, now: float) -> int:
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory)
         name = os.fsencode(relative.parts[0])
-        bucket = store.buckets.get(name) or store.create(name, b"preload", now)
+        bucket = store.buckets.get(name)
+        if bucket is None:
+            bucket = store.create(name, b"preload", now)
         if len(relative.parts) < 2 or not path.is_file():
             continue
         try:

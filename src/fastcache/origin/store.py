@@ -84,8 +84,9 @@ class Bucket:
     _versions: dict[bytes, list[Version]] = field(default_factory=dict)
     _sorted: list[bytes] = field(default_factory=list)
 
-    def __len__(self) -> int:
-        return len(self._versions)
+    @property
+    def empty(self) -> bool:
+        return not self._versions
 
     def versions(self, key: bytes) -> list[Version]:
         """All versions of ``key``, newest first."""

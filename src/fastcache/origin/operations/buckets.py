@@ -58,7 +58,7 @@ def head_bucket(state: OriginState, request: Request) -> Response:
 
 
 def delete_bucket(state: OriginState, request: Request) -> Response:
-    if len(state.store.bucket(request.bucket)):
+    if not state.store.bucket(request.bucket).empty:
         raise S3Error(409, "BucketNotEmpty", "The bucket you tried to delete is not empty")
     del state.store.buckets[request.bucket]
     return Response(204)

@@ -167,7 +167,7 @@ def _limit(params: dict[bytes, bytes]) -> int:
 
 def _from_token(token: bytes) -> bytes:
     try:
-        return base64.urlsafe_b64decode(token)
+        return base64.b64decode(token, b"-_", validate=True)
     except binascii.Error as error:
         raise S3Error(400, "InvalidArgument", "The continuation token provided is incorrect") from error
 
