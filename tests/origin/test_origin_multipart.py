@@ -107,3 +107,20 @@ def test_boto3s_own_transfers_round_trip(s3: Any, bucket: str) -> None:
     got = io.BytesIO()
     s3.download_fileobj(bucket, "k", got, Config=settings)
     assert got.getvalue() == data
+
+
+def test_completion_at_aws_begins_before_it_is_known_how_it_ends(aws: OriginProcess, bucket: str) -> None:
+    s3 = client_of(aws)
+    s3.create_bucket(Bucket=bucket)
+    aws.control.settings(complete_seconds=0.3)
+    try:
+        assert upload(s3, bucket, "k", [b"data"])["ETag"].endswith('-1"')
+        aws.control.fault("late-error", method="POST", params="uploadId", bucket=bucket, seconds=0.1)
+        upload_id = s3.create_multipart_upload(Bucket=bucket, Key="l")["UploadId"]
+        named = {"Bucket": bucket, "Key": "l", "UploadId": upload_id}
+        etag = s3.upload_part(**named, PartNumber=1, Body=b"data")["ETag"]
+        parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+        assert error_of(s3.complete_multipart_upload, **named, MultipartUpload=parts)[1] == "InternalError"
+        assert error_of(s3.head_object, Bucket=bucket, Key="l")[0] == 404
+    finally:
+        aws.control.settings(complete_seconds=0)

@@ -52,7 +52,7 @@ class RequestBody:
         self._fields = fields
         self._identity = identity
         self._problem: RequestError | None = None
-        self._pieces: list[bytes] = []
+        self._data = bytearray()
         self._decoder = _decoder(fields, identity)
         self._signatures: ChunkSignatures | None = None
         if identity.context is not None and identity.payload.has_chunk_signatures:
@@ -76,14 +76,24 @@ class RequestBody:
         except RequestError as error:
             self._problem = error
 
-    def finish(self) -> bytes:
-        """The decoded body; raises RequestError if anything promised does not hold."""
+    def finish(self) -> bytearray:
+        """The decoded body, which is the caller's from now on; raises RequestError if any promise does not hold."""
         if self._problem is not None:
             raise self._problem
         if self._decoder is not None:
             self._decoder.finish()
         self._compare_hashes()
-        return b"".join(self._pieces)
+        data, self._data = self._data, bytearray()
+        return data
+
+    def release(self) -> None:
+        """Let go of a body that nobody wants; the request log must not keep it."""
+        self._data = bytearray()
+
+    @property
+    def md5(self) -> bytes:
+        """The MD5 of the decoded body so far, hexadecimal; computed on the way so that no request waits for it."""
+        return self._hashes[b"md5"].digest().hex().encode("ascii")
 
     def checksums(self) -> dict[bytes, bytes]:
         """``x-amz-checksum-*`` values given with the body, in the header or the trailer, by algorithm."""
@@ -104,7 +114,7 @@ class RequestBody:
             raise S3Error(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
         for state in self._hashes.values():
             state.update(data)
-        self._pieces.append(bytes(data))
+        self._data += data
 
     def _decode(self, decoder: AwsChunkedDecoder, data: bytes) -> None:
         for event in decoder.feed(data):
@@ -169,14 +179,12 @@ def _decoder(fields: dict[bytes, bytes], identity: Identity) -> AwsChunkedDecode
 
 
 def _promised_hashes(fields: dict[bytes, bytes], identity: Identity) -> dict[bytes, Hash]:
-    """Only what has to be compared is computed: at gigabytes per second each hash counts."""
-    hashes: dict[bytes, Hash] = {}
+    """MD5 makes the ETag; of the others only what has to be compared: at gigabytes per second each hash counts."""
+    hashes: dict[bytes, Hash] = {b"md5": hashlib.md5(usedforsecurity=False)}
     promised = {name.strip().lower() for name in fields.get(b"x-amz-trailer", b"").split(b",")}
     promised.update(name for name in fields if name.startswith(b"x-amz-checksum-"))
     if identity.payload is PayloadKind.SIGNED and identity.context is not None:
         hashes[b"payload"] = hashlib.sha256()
-    if b"content-md5" in fields:
-        hashes[b"md5"] = hashlib.md5(usedforsecurity=False)
     if b"x-amz-checksum-crc32" in promised:
         hashes[b"crc32"] = Crc32()
     if b"x-amz-checksum-sha1" in promised:

@@ -27,7 +27,7 @@ def http_date(value: bytes) -> float | None:
     """Seconds since the epoch, or None if it is no date."""
     try:
         return parsedate_to_datetime(value.decode("latin-1")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -71,6 +71,11 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            # A defect of ours, not of the request: let the loop log it, and let nobody wait for an answer.
+            self._discard = True
+            self.transport.abort()
+            raise
         except httptools.HttpParserUpgrade:
             self._refuse("Upgrade is not supported.")
         except httptools.HttpParserError as error:
@@ -204,5 +209,10 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _answer_queued(self, job: Job) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        try:
             self._answer(job)
+        except BaseException:
+            self.transport.abort()
+            raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastcache.errors import ConfigError
-from fastcache.origin.message import Late, Response, S3Error, error_response
+from fastcache.origin.message import Response, S3Error, error_response, late_response
 from fastcache.origin.request import Request
 
 KINDS = {
@@ -146,7 +146,7 @@ def before(faults: list[Fault], request: Request, request_id: bytes) -> Response
             return _status(fault, request, request_id)
         elif fault.kind == "late-error":
             error = S3Error(200, "InternalError", "We encountered an internal error. Please try again.")
-            return _late(error_response(error, request.method, request.target, request_id), fault)
+            return late_response(error_response(error, request.method, request.target, request_id), fault.seconds)
     return None
 
 
@@ -189,15 +189,6 @@ def _status(fault: Fault, request: Request, request_id: bytes) -> Response:
     return error_response(
         S3Error(fault.status, fault.code or code, message, headers=headers), request.method, request.target, request_id
     )
-
-
-def _late(response: Response, fault: Fault) -> Response:
-    content = response.content
-    if content is None:
-        return response
-    payload = bytes(content.read(0, content.size))
-    late = Late(fault.seconds, max(0.01, min(1.0, fault.seconds / 10)), payload)
-    return Response(response.status, response.headers, late=late, framing="chunked")
 
 
 def _edit_length(response: Response, fault: Fault) -> Response:
@@ -244,7 +235,7 @@ def _edit_headers(response: Response, fault: Fault) -> Response:
 
 
 def _edit_late(response: Response, fault: Fault) -> Response:
-    return _late(response, fault) if response.status == 200 else response
+    return late_response(response, fault.seconds) if response.status == 200 else response
 
 
 _EDITS = {

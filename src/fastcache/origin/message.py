@@ -30,7 +30,11 @@ class S3Error(RequestError):
 
 
 class Late(NamedTuple):
-    """An answer that starts at once and is finished later: white space every ``interval`` seconds, then the payload."""
+    """A document that starts at once and is finished later.
+
+    The XML declaration and a space, a space every ``interval`` seconds, then the rest (S3 API Reference,
+    CompleteMultipartUpload).
+    """
 
     seconds: float
     interval: float
@@ -71,6 +75,15 @@ class Response:
 def xml_response(document: bytes, status: int = 200, headers: tuple[Field, ...] = ()) -> Response:
     """A response whose body is an XML document."""
     return Response(status, [*headers, (b"Content-Type", b"application/xml")], Literal(document), 0, len(document))
+
+
+def late_response(response: Response, seconds: float) -> Response:
+    """``response`` with its document finished ``seconds`` later; chunked, because its length is not known before."""
+    content = response.content
+    if content is None:
+        return response
+    late = Late(seconds, max(0.01, min(1.0, seconds / 10)), bytes(content.read(0, content.size)))
+    return Response(response.status, response.headers, late=late, framing="chunked")
 
 
 def error_response(error: RequestError, method: bytes, target: bytes, request_id: bytes) -> Response:

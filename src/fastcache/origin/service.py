@@ -93,6 +93,8 @@ class Service:
                 response.headers += cors_fields(bucket, request, request.method)
         if job.faults:
             response = faults.after(job.faults, response)
+        if request.body is not None:
+            request.body.release()
         return response
 
     def head(self, request: Request, response: Response, *, close: bool, garbage: bool) -> bytes:

@@ -23,6 +23,8 @@ class Settings:
     """Body bytes per second of one connection."""
     bandwidth_total: int = 0
     """Body bytes per second of all connections together."""
+    complete_seconds: float = 0.0
+    """With AWS's quirks: how long CompleteMultipartUpload sends white space before it says how it ended."""
     clock_offset: float = 0.0
     """Seconds by which this origin's clock is ahead; for tests of clock skew."""
 

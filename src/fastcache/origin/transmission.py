@@ -123,7 +123,9 @@ class Transmission:
         self._peer.transport.write(self._head)
         late = self._response.late
         if late is not None and not self._silent:
-            self._whitespace(late, self._loop.time() + late.seconds)
+            prolog, _, root = late.payload.partition(b"\n")
+            self._write_chunk(prolog + b"\n ")
+            self._whitespace(late._replace(payload=root), self._loop.time() + late.seconds)
             return
         self._pump()
 

@@ -129,7 +129,7 @@ def _checked_date(fields: dict[bytes, bytes], now: float) -> bytes:
     date = fields.get(b"date", b"") if amz is None else amz
     try:
         signed_at = parsedate_to_datetime(date.decode("latin-1")).timestamp()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise SignatureError(
             "AWS authentication requires a valid Date or x-amz-date header", code="AccessDenied"
         ) from error

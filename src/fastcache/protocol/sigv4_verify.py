@@ -234,7 +234,7 @@ def _header_timestamp(headers: RawHeaders) -> bytes:
         raise SignatureError("AWS authentication requires a valid Date or x-amz-date header", code="AccessDenied")
     try:
         return format_timestamp(parsedate_to_datetime(date.decode("latin-1")).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return date
 
 

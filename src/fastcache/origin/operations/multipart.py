@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fastcache.origin import conditions, documents
 from fastcache.origin.content import Literal, Segments
 from fastcache.origin.documents import document, element, key_text, leaf
-from fastcache.origin.message import Response, S3Error, xml_response
+from fastcache.origin.message import Response, S3Error, late_response, xml_response
 from fastcache.origin.operations.buckets import iso, owner
 from fastcache.origin.operations.reading import checksum_fields
 from fastcache.origin.operations.subresources import tags_from_header
@@ -53,9 +53,8 @@ def create_upload(state: OriginState, request: Request) -> Response:
 def upload_part(state: OriginState, request: Request) -> Response:
     upload = find_upload(state, request)
     number = part_number(request)
-    data, checksums = received(request)
-    content = Literal(data)
-    part = Part(number, content, content.md5(), state.now(), checksums)
+    data, md5, checksums = received(request)
+    part = Part(number, Literal(data), md5, state.now(), checksums)
     upload.parts[number] = part
     fields = [item for item in checksum_fields(checksums) if item[0] != b"x-amz-checksum-type"]
     return Response(200, [(b"ETag", b'"' + part.etag + b'"'), *fields])
@@ -139,7 +138,7 @@ def complete_upload(state: OriginState, request: Request) -> Response:
     checksums = [
         leaf(f"Checksum{name.decode().upper()}", value.decode("latin-1")) for name, value in version.checksums.items()
     ]
-    return xml_response(
+    response = xml_response(
         document(
             "CompleteMultipartUploadResult",
             leaf("Location", location + key_text(upload.key, b"url")),
@@ -150,6 +149,7 @@ def complete_upload(state: OriginState, request: Request) -> Response:
         ),
         headers=fields,
     )
+    return late_response(response, state.settings.complete_seconds) if state.quirks else response
 
 
 def abort_upload(state: OriginState, request: Request) -> Response:

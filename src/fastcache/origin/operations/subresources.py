@@ -166,7 +166,7 @@ def _version(state: OriginState, request: Request) -> Version:
 def _received(request: Request) -> bytes:
     if request.body is None:
         raise S3Error(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-    return request.body.finish()
+    return bytes(request.body.finish())
 
 
 def _grant(kind: str, who: str, permission: str) -> str:

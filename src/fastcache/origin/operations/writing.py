@@ -35,14 +35,13 @@ _KEPT = {
 def put_object(state: OriginState, request: Request) -> Response:
     bucket = state.store.bucket(request.bucket)
     require_utf8(request.key)
-    data, checksums = received(request)
+    data, md5, checksums = received(request)
     conditions.check_write(request.fields, bucket.latest(request.key))
-    content = Literal(data)
     version = bucket.add(
         Version(
             request.key,
-            content,
-            content.md5(),
+            Literal(data),
+            md5,
             state.now(),
             kept_headers(request.fields),
             checksums,
@@ -52,12 +51,12 @@ def put_object(state: OriginState, request: Request) -> Response:
     return Response(200, written_fields(version))
 
 
-def received(request: Request) -> tuple[bytes, dict[bytes, bytes]]:
-    """The request's body and the checksums that came with it; raises RequestError if they do not fit."""
+def received(request: Request) -> tuple[bytearray, bytes, dict[bytes, bytes]]:
+    """The request's body, its MD5 and the checksums that came with it; raises RequestError if they do not fit."""
     if request.body is None:
         raise S3Error(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
     data = request.body.finish()
-    return data, request.body.checksums()
+    return data, request.body.md5, request.body.checksums()
 
 
 def require_utf8(key: bytes) -> None:
