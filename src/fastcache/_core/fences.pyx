@@ -1,0 +1,80 @@
+"""Fences: counters raised by every write or invalidation, shared by all processes of one supervisor.
+
+A token is read *before* the origin request that proves something about an object is sent. When the answer is to be
+published, ``is_current`` tells whether the object (or its bucket) was written or invalidated in between. Objects share
+65,536 counters by digest; a collision only forces something to be asked again.
+"""
+
+from libc.stdint cimport uint8_t, uint64_t
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from libc.errno cimport errno
+
+import os
+
+from fastcache.model import FenceToken
+
+SIZE = sizeof(fc_fences)
+
+
+cdef class Fences:
+    """The fences of one supervisor life. ``epoch`` is random, so that a token of another life is never current."""
+
+    def __cinit__(self, fd=None):
+        cdef void *address
+        cdef uint64_t epoch
+        if fd is None:
+            address = mmap(NULL, sizeof(fc_fences), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)
+        else:
+            # A shorter file would turn a read behind its end into SIGBUS.
+            if os.fstat(fd).st_size != sizeof(fc_fences):
+                raise ValueError(f"shared fences need a file of exactly {SIZE} bytes")
+            address = mmap(NULL, sizeof(fc_fences), PROT_READ | PROT_WRITE, MAP_SHARED, <int>fd, 0)
+        if address == MAP_FAILED:
+            raise OSError(errno, os.strerror(errno))
+        self.shared = <fc_fences *>address
+        if fc_settle(&self.shared.magic, FC_FENCES_MAGIC) != FC_FENCES_MAGIC:
+            raise ValueError("the shared memory does not hold fences")
+        epoch = 0
+        while epoch == 0:
+            epoch = int.from_bytes(os.urandom(8), "little")
+        self.epoch = fc_settle(&self.shared.epoch, epoch)
+
+    def __dealloc__(self):
+        if self.shared != NULL:
+            munmap(self.shared, sizeof(fc_fences))
+
+    def token(self, object_id):
+        """The fences of ``object_id`` as they stand now."""
+        cdef const uint8_t *digest = object_id.digest
+        cdef const uint8_t *bucket = object_id.bucket_digest
+        return FenceToken(
+            self.epoch, fc_load(&self.shared.objects[fc_stripe(digest)]), fc_load(&self.shared.buckets[fc_stripe(bucket)])
+        )
+
+    def raise_object(self, object_id):
+        """Make every token of ``object_id`` read so far outdated, in all processes."""
+        cdef const uint8_t *digest = object_id.digest
+        fc_raise(&self.shared.objects[fc_stripe(digest)])
+
+    def raise_bucket(self, bucket):
+        """The same for every object of a bucket: an ObjectId in it, or the bucket's 32-byte digest."""
+        cdef bytes digest = bucket if isinstance(bucket, bytes) else bucket.bucket_digest
+        if len(digest) != 32:
+            raise ValueError("a bucket digest has 32 bytes")
+        fc_raise(&self.shared.buckets[fc_stripe(<const uint8_t *>digest)])
+
+    def is_current(self, object_id, token):
+        """Whether nothing was raised for ``object_id`` since ``token`` was read, in this very epoch."""
+        cdef uint64_t epoch, object_fence, bucket_fence
+        epoch, object_fence, bucket_fence = token
+        return self.holds(object_id.digest, object_id.bucket_digest, epoch, object_fence, bucket_fence)
+
+    cdef bint holds(
+        self, const uint8_t *digest, const uint8_t *bucket_digest, uint64_t epoch, uint64_t object_fence,
+        uint64_t bucket_fence,
+    ) noexcept nogil:
+        return (
+            epoch == self.epoch
+            and fc_load(&self.shared.objects[fc_stripe(digest)]) == object_fence
+            and fc_load(&self.shared.buckets[fc_stripe(bucket_digest)]) == bucket_fence
+        )

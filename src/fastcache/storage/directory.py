@@ -1,0 +1,167 @@
+"""Taking possession of a cache directory: checks, the lock, FORMAT. Blocking; runs in a thread.
+
+Every refusal is a CacheDirectoryError whose text says what is wrong and names the directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+from pathlib import Path
+
+from fastcache._core.extent_codec import FORMAT_VERSION
+from fastcache.errors import CacheDirectoryError
+from fastcache.storage import layout
+
+_FORMAT_TEXT = re.compile(rb"fastcache cache directory\nversion ([0-9]{1,9})\nstore ([0-9a-f]{32})\n")
+_TOLERATED = {layout.LOCK, layout.FORMAT + ".new", "lost+found"}
+"""What may lie in a directory that has no FORMAT yet: our own start cut short, or the root of a file system."""
+
+
+class CacheDirectory:
+    """A directory held by this process. ``fd`` is owned here and stays open until ``release``."""
+
+    def __init__(self, path: Path, fd: int, lock_fd: int, store_id: str) -> None:
+        self.path = path
+        self.fd = fd
+        self.store_id = store_id
+        self._lock_fd = lock_fd
+
+    def release(self) -> None:
+        """Give the lock back; another process may open the directory at once."""
+        os.close(self.fd)
+        os.close(self._lock_fd)
+
+
+def acquire(path: Path) -> CacheDirectory:
+    """Open ``path`` as a cache directory, making it when it is missing, and lock it against other processes."""
+    fd = _open_root(path)
+    try:
+        lock_fd = _lock(path, fd)
+        try:
+            store_id = _check_format(path, fd)
+            for name in (layout.OBJECTS, layout.FILLS):
+                _make_directory(path, fd, name)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+    except OSError as error:
+        os.close(fd)
+        raise CacheDirectoryError(f"cache directory {path}: {_reason(error)}") from error
+    except BaseException:
+        os.close(fd)
+        raise
+    return CacheDirectory(path, fd, lock_fd, store_id)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "is not writable for this user"
+    if error.errno == errno.EROFS:
+        return "lies on a read-only file system"
+    return f"cannot be used: {error.strerror}"
+
+
+def _open_root(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            if path.is_symlink():
+                raise CacheDirectoryError(f"cache directory {path}: is a symbolic link; name its target") from None
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except NotADirectoryError:
+        raise CacheDirectoryError(f"cache directory {path}: is not a directory") from None
+    except OSError as error:
+        raise CacheDirectoryError(f"cache directory {path}: {_reason(error)}") from error
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid():
+        os.close(fd)
+        raise CacheDirectoryError(
+            f"cache directory {path}: belongs to user {status.st_uid}, but this process runs as {os.geteuid()}"
+        )
+    return fd
+
+
+def _lock(path: Path, root: int) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    is_new = not _exists(root, layout.FORMAT)
+    if is_new:
+        _refuse_foreign_content(path, root)
+    fd = os.open(layout.LOCK, flags, 0o600, dir_fd=root)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise CacheDirectoryError(f"cache directory {path}: in use by another process") from None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _exists(root: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _refuse_foreign_content(path: Path, root: int) -> None:
+    foreign = sorted(set(os.listdir(root)) - _TOLERATED)
+    if foreign:
+        raise CacheDirectoryError(
+            f"cache directory {path}: holds {foreign[0]!r} but no {layout.FORMAT} file, so it is not a cache; "
+            "name an empty directory"
+        )
+
+
+def _check_format(path: Path, root: int) -> str:
+    try:
+        fd = os.open(layout.FORMAT, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+    except FileNotFoundError:
+        return _write_format(root)
+    try:
+        match = _FORMAT_TEXT.fullmatch(os.read(fd, 256))
+    finally:
+        os.close(fd)
+    if match is None:
+        raise CacheDirectoryError(f"cache directory {path}: its {layout.FORMAT} file is not one of fastcache")
+    if int(match[1]) != FORMAT_VERSION:
+        raise CacheDirectoryError(
+            f"cache directory {path}: has format version {int(match[1])}, this fastcache writes version "
+            f"{FORMAT_VERSION}; empty the directory or name another one"
+        )
+    return match[2].decode("ascii")
+
+
+def _write_format(root: int) -> str:
+    # Only we own the tree: modes of a directory somebody made for us are tightened, never loosened.
+    os.fchmod(root, 0o700)
+    store_id = os.urandom(16).hex()
+    new = layout.FORMAT + ".new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
+    try:
+        os.write(fd, f"fastcache cache directory\nversion {FORMAT_VERSION}\nstore {store_id}\n".encode("ascii"))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(new, layout.FORMAT, src_dir_fd=root, dst_dir_fd=root)
+    os.fsync(root)
+    return store_id
+
+
+def _make_directory(path: Path, root: int, name: str) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=root)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
+            raise CacheDirectoryError(f"cache directory {path}: {name} in it is not a directory") from None
+    # A read-only mount or a lost permission shows here, not at the first miss.
+    if not os.access(name, os.W_OK | os.X_OK, dir_fd=root):
+        raise CacheDirectoryError(f"cache directory {path}: {name} in it is not writable for this user")

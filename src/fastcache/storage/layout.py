@@ -1,0 +1,88 @@
+"""Where things lie in a cache directory: the only maker of paths.
+
+A path is made of digests, tags and numbers that this process computed, in hexadecimal or decimal. No byte a client
+sent is ever part of one. All paths are relative to the cache directory, and are opened relative to its descriptor.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+FORMAT = "FORMAT"
+LOCK = "LOCK"
+OBJECTS = "objects"
+FILLS = "fills"
+HEAD = "head"
+
+_EXTENT = re.compile(r"([0-9a-f]{16})-(0|[1-9][0-9]{0,19})-([1-9][0-9]{0,19})\.ext", re.ASCII)
+_OBJECT = re.compile(r"([0-9a-f]{64})(\.obj|\.void|)", re.ASCII)
+_PART = re.compile(r"[0-9]+-[0-9]+\.part(\.head)?", re.ASCII)
+_SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
+
+
+class ExtentName(NamedTuple):
+    """What an extent's file name says; its header must say the same."""
+
+    generation: str
+    start: int
+    end: int
+
+
+def shard_of(digest: bytes) -> tuple[str, str]:
+    """The two directories above everything of an object, outer first."""
+    outer = f"{OBJECTS}/{digest[:1].hex()}"
+    return outer, f"{outer}/{digest[1:2].hex()}"
+
+
+def object_directory(digest: bytes) -> str:
+    """Holds the head and the extents of an object that is not one file."""
+    return f"{shard_of(digest)[1]}/{digest.hex()}"
+
+
+def object_file(digest: bytes) -> str:
+    """An object complete in one file."""
+    return f"{object_directory(digest)}.obj"
+
+
+def void_file(digest: bytes) -> str:
+    """While this exists, what is stored of the object must be asked for again before any use."""
+    return f"{object_directory(digest)}.void"
+
+
+def generation_name(tag: bytes) -> str:
+    """The part of a generation's tag that file names carry; the header carries all of it."""
+    return tag[:8].hex()
+
+
+def extent_name(tag: bytes, start: int, end: int) -> str:
+    """The name of an extent inside of its object's directory."""
+    return f"{generation_name(tag)}-{start}-{end}.ext"
+
+
+def part_file(slot: int, sequence: int) -> str:
+    """A file in progress."""
+    return f"{FILLS}/{slot}-{sequence}.part"
+
+
+def parse_extent_name(name: str) -> ExtentName | None:
+    """The reverse of ``extent_name``; None for any other name."""
+    match = _EXTENT.fullmatch(name)
+    if match is None:
+        return None
+    start, end = int(match[2]), int(match[3])
+    return ExtentName(match[1], start, end) if start < end < 1 << 64 else None
+
+
+def parse_object_name(name: str) -> tuple[bytes, str] | None:
+    """Digest and suffix ("", ".obj", ".void") of a name in a shard; None for any other name."""
+    match = _OBJECT.fullmatch(name)
+    return None if match is None else (bytes.fromhex(match[1]), match[2])
+
+
+def is_part_name(name: str) -> bool:
+    return _PART.fullmatch(name) is not None
+
+
+def is_shard_name(name: str) -> bool:
+    return _SHARD.fullmatch(name) is not None

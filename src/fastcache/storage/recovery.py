@@ -1,0 +1,115 @@
+"""After a start: remove what an interrupted life left in progress, and learn the sizes of what it stored."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastcache.storage import layout
+from fastcache.storage.entry import DISK_BLOCK, disk_bytes
+
+STEP = 512
+"""Objects per step of the scan."""
+
+
+class ScannedObject(NamedTuple):
+    """One object's files, by their sizes alone; nothing of them was read."""
+
+    digest: bytes
+    size: int
+    """Bytes taken from the disk."""
+    modified: float
+    """Wall-clock seconds of the newest file."""
+    useful: bool
+    """False when nothing can be served from it: a directory without head or extents, a marker of nothing."""
+
+
+def remove_parts(root: int) -> int:
+    """Delete everything in ``fills/``: whoever wrote it is dead, because the directory's lock is ours."""
+    removed = 0
+    directory = os.open(layout.FILLS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+    try:
+        for name in os.listdir(directory):
+            if layout.is_part_name(name):
+                os.unlink(name, dir_fd=directory)
+                removed += 1
+    finally:
+        os.close(directory)
+    return removed
+
+
+def scan(root: int) -> Iterator[list[ScannedObject]]:
+    """All objects below ``root``, in lists of about ``STEP``. Blocking: one ``next`` per call in an I/O thread."""
+    found: list[ScannedObject] = []
+    for outer in _subdirectories(root, layout.OBJECTS):
+        for shard in _subdirectories(root, f"{layout.OBJECTS}/{outer}"):
+            found += _scan_shard(root, f"{layout.OBJECTS}/{outer}/{shard}")
+            if len(found) >= STEP:
+                yield found
+                found = []
+    yield found
+
+
+def _open(root: int, path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # removed meanwhile, or something that is not ours to follow
+
+
+def _subdirectories(root: int, path: str) -> list[str]:
+    directory = _open(root, path)
+    if directory is None:
+        return []
+    try:
+        return sorted(name for name in os.listdir(directory) if layout.is_shard_name(name))
+    finally:
+        os.close(directory)
+
+
+def _scan_shard(root: int, path: str) -> list[ScannedObject]:
+    shard = _open(root, path)
+    if shard is None:
+        return []
+    objects: dict[bytes, ScannedObject] = {}
+    try:
+        for name in os.listdir(shard):
+            parsed = layout.parse_object_name(name)
+            if parsed is None:
+                continue
+            digest, suffix = parsed
+            seen = objects.get(digest) or ScannedObject(digest, 0, 0.0, False)
+            try:
+                size, modified, useful = (
+                    _measure(shard, name, is_file=suffix == ".obj") if suffix != ".void" else (0, 0.0, False)
+                )
+            except FileNotFoundError:
+                continue  # evicted while we look
+            objects[digest] = ScannedObject(
+                digest, seen.size + size, max(seen.modified, modified), seen.useful or useful
+            )
+    finally:
+        os.close(shard)
+    return list(objects.values())
+
+
+def _measure(shard: int, name: str, *, is_file: bool) -> tuple[int, float, bool]:
+    if is_file:
+        status = os.stat(name, dir_fd=shard, follow_symlinks=False)
+        return disk_bytes(status.st_size), status.st_mtime, stat.S_ISREG(status.st_mode)
+    directory = _open(shard, name)
+    if directory is None:
+        return 0, 0.0, False
+    size, modified, has_head, has_extent = DISK_BLOCK, 0.0, False, False
+    try:
+        for entry in os.listdir(directory):
+            status = os.stat(entry, dir_fd=directory, follow_symlinks=False)
+            size += disk_bytes(status.st_size)
+            modified = max(modified, status.st_mtime)
+            has_head = has_head or entry == layout.HEAD
+            has_extent = has_extent or layout.parse_extent_name(entry) is not None
+    finally:
+        os.close(directory)
+    return size, modified, has_head and has_extent

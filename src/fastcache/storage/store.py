@@ -1,0 +1,456 @@
+"""The façade of the cache directory. All state in memory belongs to the loop thread; no method blocks it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fastcache._core.fences import Fences
+from fastcache.clock import Clock
+from fastcache.errors import CacheDirectoryError, StorageError
+from fastcache.model import ChecksumState, FenceToken, HeadRecord, Interval, ObjectId
+from fastcache.storage import directory as cache_directory
+from fastcache.storage import recovery
+from fastcache.storage.descriptors import Descriptors
+from fastcache.storage.disk import ObjectDisk
+from fastcache.storage.entry import Entry, Extent, Validation
+from fastcache.storage.evictor import Evictor
+from fastcache.storage.files import Files
+from fastcache.storage.io_threads import IoThreads
+from fastcache.storage.metrics import NoMetrics, StoreCounter, StoreMetrics
+from fastcache.storage.reader import RangeReader
+from fastcache.storage.space import Space
+from fastcache.storage.writer import SMALL_FILL, FillWriter
+
+logger = logging.getLogger("fastcache.storage")
+
+SMALLEST_EXTENT = 256 << 10
+LARGEST_EXTENT = 32 << 20
+QUEUE_LIMIT = 4096
+MOST_FILLS = 4096
+PATIENCE = 2.0
+"""Seconds a request waits for the disk before it goes on as a miss."""
+SCAN_PAUSE = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """How one cache directory is used. Sizes are in bytes."""
+
+    directory: Path
+    capacity: int
+    io_threads: int = 4
+    max_objects_in_memory: int = 200_000
+    write_behind_limit: int = 64 << 20
+    durability: Literal["none", "fsync"] = "none"
+    idle_descriptors: int = 1024
+
+    @property
+    def extent_size(self) -> int:
+        """How long one extent becomes at most: a sixteenth of the capacity, 256 KiB to 32 MiB, whole blocks."""
+        sixteenth = self.capacity // 16 // SMALLEST_EXTENT * SMALLEST_EXTENT
+        return max(SMALLEST_EXTENT, min(sixteenth, LARGEST_EXTENT))
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """A store at one moment."""
+
+    capacity: int
+    used: int
+    objects_in_memory: int
+    objects_on_disk_only: int
+    fills: int
+    idle_descriptors: int
+    scanned: bool
+    available: bool
+
+
+class Store:
+    """One tier's objects. Make it with ``open``; oddities on the disk are misses here, never exceptions."""
+
+    def __init__(
+        self, settings: StoreSettings, held: cache_directory.CacheDirectory, io: IoThreads, fences: Fences,
+        clock: Clock, metrics: StoreMetrics,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self._held = held
+        self._io = io
+        self._fences = fences
+        self._clock = clock
+        self._metrics = metrics
+        files = Files(held.fd, fsync=settings.durability == "fsync")
+        self._descriptors = Descriptors(io, files, settings.idle_descriptors, self._released)
+        headroom = max(settings.capacity // 50, min(2 * settings.extent_size, settings.capacity // 8))
+        self._space = Space(settings.capacity, headroom, clock, self._make_room)
+        self._disk = ObjectDisk(io, files, self._space, self._descriptors, fences, metrics)
+        self._evictor = Evictor(self._disk)
+        self._entries = self._disk.entries
+        self._loading: dict[bytes, asyncio.Task[object]] = {}
+        self._fills: set[FillWriter] = set()
+        self._write_behind = 0
+        self._forgotten_sent = 0
+        self._scan: asyncio.Task[object] | None = None
+        self._scanned = False
+        self._closed = False
+
+    def _released(self, extent: Extent) -> None:
+        self._disk.release(extent)
+
+    async def _make_room(self, wanted: int) -> bool:
+        return await self._evictor.make_room(wanted)
+
+    # -- life
+
+    @classmethod
+    async def open(
+        cls, settings: StoreSettings, fences: Fences, clock: Clock, metrics: StoreMetrics | None = None
+    ) -> Store:
+        """Lock the directory, remove what was in progress, and learn sizes in the background.
+
+        Raises CacheDirectoryError.
+        """
+        metrics = metrics or NoMetrics()
+        held = await asyncio.to_thread(cache_directory.acquire, settings.directory)
+        try:
+            leftovers = await asyncio.to_thread(recovery.remove_parts, held.fd)
+        except OSError as error:
+            held.release()
+            reason = f"cache directory {settings.directory}: cannot be cleaned: {error.strerror}"
+            raise CacheDirectoryError(reason) from error
+        if leftovers:
+            metrics.count(StoreCounter.LEFTOVERS, leftovers)
+        io = IoThreads(settings.io_threads, QUEUE_LIMIT, clock, metrics)
+        store = cls(settings, held, io, fences, clock, metrics)
+        store._scan = store._disk.spawn(store._scan_directory(), "fastcache-scan")
+        return store
+
+    async def close(self) -> None:
+        """End all fills, wait for the disk (some seconds at most), give the directory back."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._scan is not None:
+            self._scan.cancel()
+        for fill in list(self._fills):
+            await fill.discard()
+        await self._space.close()
+        await asyncio.wait({asyncio.ensure_future(self._disk.idle())}, timeout=5.0)
+        await asyncio.wait({asyncio.ensure_future(self._descriptors.close())}, timeout=5.0)
+        await self._io.close()
+        self._held.release()
+
+    def stats(self) -> StoreStats:
+        return StoreStats(
+            self.settings.capacity,
+            self._space.used,
+            len(self._entries),
+            len(self._disk.cold),
+            len(self._fills),
+            self._descriptors.idle,
+            self._scanned,
+            self._io.available,
+        )
+
+    async def _scan_directory(self) -> None:
+        steps = recovery.scan(self._held.fd)
+        while True:
+            self._disk.touched = set()
+            try:
+                found = await self._io.run(next, steps, None)
+            except OSError as error:
+                self._disk.note(error, "recovery scan")
+                found = None
+            touched, self._disk.touched = self._disk.touched, None
+            if found is None:
+                break
+            for scanned in found:
+                if not self._is_known(scanned.digest, touched):
+                    self._take_scanned(scanned)
+            await asyncio.sleep(SCAN_PAUSE)  # requests come first
+        self._scanned = True
+
+    def _is_known(self, digest: bytes, touched: set[bytes]) -> bool:
+        """Whether an object is accounted for already, or changed while the scan read its directory."""
+        entry = self._entries.get(digest)
+        return (
+            (entry is not None and entry.loaded)
+            or digest in touched
+            or digest in self._disk.cold
+            or self._disk.locks.is_held(digest)
+        )
+
+    def _take_scanned(self, scanned: recovery.ScannedObject) -> None:
+        if scanned.size:
+            age = max(0.0, self._clock.wall() - scanned.modified)
+            self._space.add(scanned.size)
+            self._disk.cold.add(scanned.digest, scanned.size, age)
+        if not scanned.useful:
+            self._metrics.count(StoreCounter.LEFTOVERS)
+            self._disk.spawn(self._disk.remove_cold(scanned.digest, orphan=True), "fastcache-orphan")
+
+    # -- looking up
+
+    def peek(self, oid: ObjectId) -> Entry | None:
+        """What memory knows of an object; None: ask ``lookup``."""
+        entry = self._entries.get(oid.digest)
+        if entry is None or not entry.loaded or not self._io.available:
+            return None
+        self._entries.move_to_end(oid.digest)
+        return entry
+
+    async def lookup(self, oid: ObjectId) -> Entry:
+        """What is known of an object, read from the disk once if need be. ``head`` is None when nothing is stored.
+
+        A broken or slow disk is a miss: an entry that stands for nothing and is not kept.
+        """
+        known = self.peek(oid)
+        if known is not None:
+            return known
+        if not self._io.available or self._closed:
+            return Entry(oid)
+        entry = self._entry(oid)
+        loading = self._loading.get(oid.digest)
+        if loading is None:
+            loading = self._disk.spawn(self._load(entry), "fastcache-load")
+            self._loading[oid.digest] = loading
+        await asyncio.wait({loading}, timeout=PATIENCE)
+        return entry if entry.loaded else Entry(oid)
+
+    async def _load(self, entry: Entry) -> None:
+        entry.users += 1
+        try:
+            await self._disk.load(entry)
+        except (OSError, StorageError) as error:
+            self._disk.note(error, "looking up")
+        finally:
+            entry.users -= 1
+            del self._loading[entry.object_id.digest]
+
+    def _entry(self, oid: ObjectId) -> Entry:
+        entry = self._entries.get(oid.digest)
+        if entry is None:
+            # An answer older than what was forgotten might be older than the object's last head.
+            entry = self._entries[oid.digest] = Entry(oid, self._forgotten_sent)
+            self._forget_some()
+        else:
+            self._entries.move_to_end(oid.digest)
+        return entry
+
+    def _forget_some(self) -> None:
+        for _ in range(8):
+            if len(self._entries) <= self.settings.max_objects_in_memory:
+                return
+            digest, entry = next(iter(self._entries.items()))
+            if entry.users or entry.doomed or self._disk.locks.is_held(digest) or entry.voided:
+                self._entries.move_to_end(digest)
+                continue
+            del self._entries[digest]
+            self._forgotten_sent = max(self._forgotten_sent, entry.sent)
+            self._evictor.forget(entry)
+
+    # -- heads
+
+    def publish_head(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> bool:
+        """Make ``record`` the object's head, proved now.
+
+        ``sent`` is the process-wide number of the origin request that brought it: an answer to an earlier request than
+        the last one taken is refused, and so is one asked for under a fence that was raised since.
+        """
+        if not self._fences.is_current(oid, token):
+            return False
+        entry = self._entry(oid)
+        if sent < entry.sent:
+            return False
+        if entry.head is not None and entry.head.generation.tag == record.generation.tag:
+            entry.head = _with_known_checksums(record, entry.head)
+        else:
+            self._disk.doom(entry, entry.extents.clear())
+            entry.head = record
+        self._prove(entry, token, sent, self._clock.boot())
+        return True
+
+    def validate(self, oid: ObjectId, token: FenceToken, sent: int, at: float) -> bool:
+        """Note that the origin proved the current head at ``at`` (CLOCK_BOOTTIME seconds)."""
+        entry = self._entries.get(oid.digest)
+        if entry is None or entry.head is None or sent < entry.sent or not self._fences.is_current(oid, token):
+            return False
+        self._prove(entry, token, sent, at)
+        return True
+
+    def _prove(self, entry: Entry, token: FenceToken, sent: int, at: float) -> None:
+        entry.sent = sent
+        entry.validation = Validation(at, token, sent)
+        entry.voided = False
+        self._disk.settle_soon(entry)
+
+    def unvalidate(self, oid: ObjectId) -> None:
+        """The head must be proved again before it is used; the extents stay."""
+        entry = self._entries.get(oid.digest)
+        if entry is not None:
+            entry.validation = None
+
+    async def unpublish(self, oid: ObjectId) -> None:
+        """Before a write is forwarded: the head must be proved again, here and after a crash.
+
+        Returns when that is on the disk (if anything of the object is), or after two seconds of a disk that does not
+        answer: a restart asks the origin about every head in any case.
+        """
+        entry = self._entry(oid)
+        entry.validation = None
+        entry.voided = True
+        nothing = entry.loaded and not entry.on_disk and not self._disk.locks.is_held(oid.digest)
+        if nothing or self._closed:
+            return
+        if not self._io.available:
+            self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
+            return
+        marking = self._disk.spawn(self._mark_void(entry), "fastcache-void")
+        done, _ = await asyncio.wait({marking}, timeout=PATIENCE)
+        if not done:
+            self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
+
+    async def _mark_void(self, entry: Entry) -> None:
+        entry.users += 1
+        try:
+            await self._disk.mark_void(entry)
+        except OSError as error:
+            self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
+            self._disk.note(error, "unpublishing")
+        finally:
+            entry.users -= 1
+
+    def drop(self, oid: ObjectId) -> None:
+        """The origin has another generation, or none: forget head and extents, remove the files in the background."""
+        entry = self._entry(oid)
+        entry.head = None
+        entry.validation = None
+        self._disk.doom(entry, entry.extents.clear())
+        if entry.loaded:
+            self._disk.settle_soon(entry)
+        elif self._io.available and not self._closed:
+            self._disk.spawn(self._drop_unloaded(entry), "fastcache-drop")
+
+    async def _drop_unloaded(self, entry: Entry) -> None:
+        """Drop what the disk turns out to hold, unless something newer was published meanwhile."""
+        sent = entry.sent
+        try:
+            await self._disk.load(entry)
+        except (OSError, StorageError) as error:
+            self._disk.note(error, "dropping")
+            return
+        if entry.sent == sent and entry.validation is None and entry.head is not None:
+            self.drop(entry.object_id)
+
+    # -- bytes
+
+    def missing(self, entry: Entry, interval: Interval) -> list[Interval]:
+        """The parts of ``interval`` that are not stored."""
+        return entry.extents.gaps(interval)
+
+    async def open_range(self, entry: Entry, interval: Interval) -> RangeReader | None:
+        """The stored bytes of ``interval``, held open; None unless all of them are there and good."""
+        head = entry.head
+        extents = entry.extents.cover(interval)
+        if head is None or extents is None or not self._io.available or self._closed:
+            return None
+        if not extents and head.generation.size:
+            return None
+        entry.users += 1
+        for extent in extents:
+            self._descriptors.pin(extent)
+        reader: RangeReader | None = None
+        try:
+            if await self._opened(entry, head, extents) and entry.is_generation(head.generation.tag):
+                reader = RangeReader(
+                    self._io, self._disk.files, self._descriptors, head, interval, extents,
+                    lambda extent, error: self._fail_extent(entry, extent, error), lambda: self._left(entry),
+                )  # fmt: skip
+                for extent in extents:
+                    extent.frequency = min(3, extent.frequency + 1)
+        finally:
+            if reader is None:
+                for extent in extents:
+                    self._descriptors.unpin(extent)
+                entry.users -= 1
+        return reader
+
+    async def _opened(self, entry: Entry, head: HeadRecord, extents: list[Extent]) -> bool:
+        for extent in extents:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._descriptors.open(extent, head.generation)
+            except TimeoutError:
+                return False
+            except (OSError, StorageError) as error:
+                self._fail_extent(entry, extent, error)
+                return False
+        return True
+
+    def _left(self, entry: Entry) -> None:
+        entry.users -= 1
+
+    def _fail_extent(self, entry: Entry, extent: Extent, error: OSError | StorageError) -> None:
+        """A file that is not what it should be leaves the object; running out of descriptors says nothing about it."""
+        self._disk.note(error, extent.path)
+        if isinstance(error, OSError) and error.errno in (23, 24, 12):
+            return
+        if entry.extents.remove(extent):
+            self._disk.doom(entry, [extent])
+            self._disk.settle_soon(entry)
+
+    def begin_fill(
+        self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int, interval: Interval
+    ) -> FillWriter | None:
+        """Start storing ``interval`` of the generation in ``record``, which becomes the head if it is not yet.
+
+        None when it is not to be stored now: the directory is broken or full, too many fills are under way, too many
+        small ones wait to be written, or the answer is outdated.
+        """
+        if not 0 <= interval.start <= interval.end <= record.generation.size:
+            raise ValueError("the interval reaches outside of the object")
+        known = self._entries.get(oid.digest)
+        if known is None or not known.is_generation(record.generation.tag):
+            if not self.publish_head(oid, record, token, sent):
+                return None
+        elif not self._fences.is_current(oid, token):
+            return None
+        if self._closed or not self._io.available or self._space.disk_is_full or len(self._fills) >= MOST_FILLS:
+            self._metrics.count(StoreCounter.REFUSED_FILLS)
+            return None
+        small = interval.length if interval.length <= SMALL_FILL else 0
+        if self._write_behind + small > self.settings.write_behind_limit:
+            self._metrics.count(StoreCounter.WRITE_BEHIND_DROPPED)
+            return None
+        entry = self._entry(oid)
+        generation = record.generation
+        writer = FillWriter(
+            self._disk,
+            entry,
+            generation.tag,
+            generation.size,
+            token,
+            interval,
+            self.settings.extent_size,
+            self._fill_ended,
+        )
+        entry.users += 1
+        self._fills.add(writer)
+        self._write_behind += small
+        return writer
+
+    def _fill_ended(self, writer: FillWriter) -> None:
+        self._fills.discard(writer)
+        writer.entry.users -= 1
+        if writer.is_small:
+            self._write_behind -= writer.interval.length
+
+
+def _with_known_checksums(record: HeadRecord, known: HeadRecord) -> HeadRecord:
+    """Checksums once learnt of a generation stay true of it; only some answers carry them (SEMANTICS 18)."""
+    if record.checksum_state != ChecksumState.UNKNOWN or record.last_modified != known.last_modified:
+        return record
+    return HeadRecord(record.generation, record.headers, known.checksum_state, known.checksums, record.stored_at)

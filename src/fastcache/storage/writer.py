@@ -1,0 +1,224 @@
+"""Storing one transfer: what arrives in order becomes extents, or one file for a whole small object."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from fastcache._core.extent_codec import data_offset_for
+from fastcache.errors import StorageError
+from fastcache.model import FenceToken, Interval
+from fastcache.storage.disk import ObjectDisk, Part
+from fastcache.storage.entry import Entry, disk_bytes
+from fastcache.storage.files import write_part
+from fastcache.storage.metrics import StoreCounter
+
+SMALL_FILL = 1 << 20
+"""Fills up to this many bytes are gathered in memory and stored in one call, a whole object as one file."""
+
+
+class FillWriter:
+    """Takes the bytes of ``interval`` in ascending order. Ends with exactly one ``finish`` or ``discard``.
+
+    Writes are made one at a time by the caller. Committed extents stay whatever becomes of the rest.
+    """
+
+    def __init__(
+        self, disk: ObjectDisk, entry: Entry, tag: bytes, size: int, token: FenceToken, interval: Interval,
+        extent_size: int, ended: Callable[[FillWriter], None],
+    ) -> None:  # fmt: skip
+        self._disk = disk
+        self._entry = entry
+        self._tag = tag
+        self._object_size = size
+        self._token = token
+        self._interval = interval
+        self._extent_size = extent_size
+        self._ended = ended
+        self._part: Part | None = None
+        self._buffered: list[memoryview] = []
+        self._buffer_start = interval.start
+        self._busy: asyncio.Task[object] | None = None
+        self._failed = False
+        self._closed = False
+        self.is_small = interval.length <= SMALL_FILL
+        self.written = interval.start
+        """Absolute offset up to which the bytes are taken: a ``rotate`` makes all of them readable."""
+
+    @property
+    def interval(self) -> Interval:
+        return self._interval
+
+    @property
+    def entry(self) -> Entry:
+        return self._entry
+
+    async def write(self, offset: int, blocks: Sequence[memoryview]) -> None:
+        """Take the bytes from ``offset``, which is ``written``. ``blocks`` must not change until this returns.
+
+        Raises StorageError when they cannot be stored (disk full or failing, no room, object written meanwhile); then
+        only ``finish``, which keeps what was taken before, or ``discard`` remain.
+        """
+        length = sum(len(block) for block in blocks)
+        if offset != self.written or offset + length > self._interval.end:
+            raise ValueError("bytes out of order or outside of the fill's interval")
+        if self._failed or self._closed:
+            raise StorageError("the fill is not stored any more")
+        if not self._disk.acceptable(self._entry, self._tag, self._token):
+            self._failed = True
+            raise StorageError("the object changed while it was being stored")
+        if self.is_small:
+            self._buffered.extend(memoryview(bytes(block)) for block in blocks)
+            self.written += length
+            return
+        await self._run(self._write([block for block in blocks if len(block)]))
+
+    async def _run(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do ``work`` to its end even if the caller is cancelled: a thread may be at it."""
+        self._busy = self._disk.spawn(work, "fastcache-fill")
+        try:
+            await asyncio.shield(self._busy)
+        except asyncio.CancelledError:
+            self._failed = True
+            raise
+
+    async def _write(self, blocks: list[memoryview]) -> None:
+        try:
+            while blocks and not self._failed:
+                blocks = _without(blocks, await self._write_some(blocks))
+            if self._failed:
+                raise StorageError("the object changed while it was being stored")
+        except OSError as error:
+            self._failed = True
+            self._disk.note(error, "storing")
+            raise StorageError(f"storing failed: {error.strerror}") from error
+        except StorageError:
+            self._failed = True
+            raise
+
+    async def _write_some(self, blocks: list[memoryview]) -> int:
+        length = sum(len(block) for block in blocks)
+        if self._part is None:
+            covered = min(self._entry.extents.covered_until(self.written), self._interval.end)
+            if covered > self.written:
+                skipped = min(covered - self.written, length)
+                self.written += skipped
+                return skipped
+            await self._open_part()
+        part = self._part
+        assert part is not None
+        taken = min(length, part.limit - part.start - part.length)
+        needed = disk_bytes(part.data_offset + part.length + taken) - part.reserved
+        if needed > 0:
+            await self._disk.space.reserve(needed)
+            part.reserved += needed
+        part.sums = await self._disk.io.run(
+            write_part, part.fd, part.data_offset + part.length, _first(blocks, taken), part.sums
+        )
+        part.length += taken
+        self.written += taken
+        if part.start + part.length == part.limit:
+            await self._commit_part()
+        return taken
+
+    async def _open_part(self) -> None:
+        start = self.written
+        # Borders lie on a grid of the object, so that fills from different offsets make the same extents.
+        border = (start // self._extent_size + 1) * self._extent_size
+        limit = self._entry.extents.next_start(start, min(border, self._interval.end))
+        data_offset = data_offset_for(0, max(limit - start, 1 << 17))
+        path = self._disk.next_part()
+        fd = await self._disk.io.run(self._disk.files.create_part, path)
+        self._part = Part(path, fd, start, data_offset, limit)
+
+    async def _commit_part(self) -> None:
+        part, self._part = self._part, None
+        if part is None:
+            return
+        if not part.length:
+            await self._disk.discard_part(part)
+            return
+        if not await self._disk.commit_part(self._entry, part, self._tag, self._token):
+            self._failed = True
+
+    async def rotate(self) -> None:
+        """Make all bytes taken so far readable through ``open_range``."""
+        await self._settled()
+        if self._closed:
+            return
+        await self._run(self._commit_all())
+
+    async def _commit_all(self) -> None:
+        try:
+            if self.is_small:
+                await self._commit_buffer()
+            else:
+                await self._commit_part()
+        except (OSError, StorageError) as error:
+            # Not being able to store is no failure of the transfer: counted, logged, and the bytes are not cached.
+            self._failed = True
+            self._disk.note(error, "storing")
+
+    async def _commit_buffer(self) -> None:
+        start, data = self._buffer_start, self._buffered
+        self._buffer_start, self._buffered = self.written, []
+        if start == 0 and self.written == self._object_size:
+            await self._disk.commit_data(self._entry, data, 0, self._tag, self._token, whole=True)
+            return
+        for gap in self._entry.extents.gaps(Interval(start, self.written)):
+            joined = memoryview(b"".join(data))
+            piece = joined[gap.start - start : gap.end - start]
+            await self._disk.commit_data(self._entry, [piece], gap.start, self._tag, self._token, whole=False)
+
+    async def finish(self) -> None:
+        """Commit what was taken, a prefix of the interval included. Never raises for a failing disk."""
+        await self._end(commit=True)
+
+    async def discard(self) -> None:
+        """Throw away what is not committed yet."""
+        await self._end(commit=False)
+
+    async def _end(self, *, commit: bool) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.shield(self._disk.spawn(self._close(commit=commit), "fastcache-fill-end"))
+
+    async def _close(self, *, commit: bool) -> None:
+        try:
+            await self._settled()
+            if commit:
+                await self._commit_all()
+            elif self._part is not None:
+                part, self._part = self._part, None
+                self._disk.metrics.count(StoreCounter.DISCARDED_FILLS)
+                await self._disk.discard_part(part)
+        finally:
+            self._buffered = []
+            self._ended(self)
+
+    async def _settled(self) -> None:
+        """Wait for a call whose caller was cancelled; its outcome is in ``written``."""
+        if self._busy is not None and not self._busy.done():
+            await asyncio.wait({self._busy})
+
+
+def _first(blocks: list[memoryview], length: int) -> list[memoryview]:
+    """The first ``length`` bytes of ``blocks``."""
+    chosen = []
+    for block in blocks:
+        if length <= 0:
+            break
+        chosen.append(block[:length])
+        length -= len(block)
+    return chosen
+
+
+def _without(blocks: list[memoryview], length: int) -> list[memoryview]:
+    """What follows the first ``length`` bytes of ``blocks``."""
+    for at, block in enumerate(blocks):
+        if length < len(block):
+            return [block[length:], *blocks[at + 1 :]]
+        length -= len(block)
+    return []
