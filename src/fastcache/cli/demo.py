@@ -75,7 +75,14 @@ class _StoppedError(Exception):
     show_default=True,
     help="Bytes per second of one connection to the demo's origin; 0 for no limit.",
 )
-@click.option("--scale", type=click.FloatRange(0, 10, min_open=True), default=1.0, hidden=True)
+@click.option(
+    "--scale",
+    type=click.FloatRange(0, 10, min_open=True),
+    default=1.0,
+    envvar="FASTCACHE_TEST_DEMO_SCALE",
+    hidden=True,
+    help="How much sample data there is.",
+)
 def demo(once: bool, port: int, admin_port: int, latency: float, bandwidth: int, scale: float) -> None:
     """Show the cache at work: an S3 origin, sample data, real clients, everything on this machine.
 

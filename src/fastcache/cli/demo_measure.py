@@ -34,6 +34,15 @@ class Cost:
     origin_requests: int
     results: Counter[str]
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.seconds + other.seconds,
+            self.received + other.received,
+            self.origin_bytes + other.origin_bytes,
+            self.origin_requests + other.origin_requests,
+            self.results + other.results,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Reading:

@@ -107,10 +107,10 @@ def reads(access: Access, uploaded: dict[str, bytes], directory: Path) -> list[R
     small = [key for key in uploaded if key.startswith(("images/", "labels/"))]
     trips = trip_keys()
     return [
-        _whole(s3, uploaded, [ORDERS, EVENTS], "CSV and JSON logs, whole"),
+        _whole(s3, uploaded, [ORDERS, EVENTS], "CSV and JSON logs"),
         _columns(access, uploaded, trips[:2]),
-        _ranges(s3, uploaded, trips[2]),
-        _ranges(s3, uploaded, SHARD),
+        _ranges(s3, uploaded, trips[2], "a Parquet file"),
+        _ranges(s3, uploaded, SHARD, "a model file"),
         _download(s3, uploaded, directory / "download"),
         _whole(s3, uploaded, small, f"{len(small)} images and labels"),
     ]
@@ -132,7 +132,7 @@ def _whole(s3: Any, uploaded: dict[str, bytes], keys: list[str], what: str) -> R
     return Read(f"{what}\nboto3 get_object", run, check)
 
 
-def _ranges(s3: Any, uploaded: dict[str, bytes], key: str) -> Read:
+def _ranges(s3: Any, uploaded: dict[str, bytes], key: str, kind: str) -> Read:
     size = len(uploaded[key])
     length = min(_RANGE_BYTES, max(1, size // (2 * _RANGES)))
     starts = [number * size // _RANGES for number in range(_RANGES)]
@@ -150,7 +150,7 @@ def _ranges(s3: Any, uploaded: dict[str, bytes], key: str) -> Read:
         for start, body in zip(starts, bodies, strict=True):
             _same(f"{key} from {start}", body, uploaded[key][start : start + length])
 
-    return Read(f"{_RANGES} ranges of {Path(key).name}\nboto3 get_object(Range=…)", run, check)
+    return Read(f"{_RANGES} ranges of {kind}\nboto3 get_object", run, check)
 
 
 def _download(s3: Any, uploaded: dict[str, bytes], target: Path) -> Read:
@@ -161,7 +161,7 @@ def _download(s3: Any, uploaded: dict[str, bytes], target: Path) -> Read:
         _same(MODEL, target.read_bytes(), uploaded[MODEL])
         target.unlink()
 
-    return Read(f"{Path(MODEL).name}\nboto3 download_file", run, check)
+    return Read("a model file, whole\nboto3 download_file", run, check)
 
 
 def _columns(access: Access, uploaded: dict[str, bytes], keys: list[str]) -> Read:
@@ -179,7 +179,7 @@ def _columns(access: Access, uploaded: dict[str, bytes], keys: list[str]) -> Rea
             if not table.equals(pq.read_table(pa.BufferReader(uploaded[key]), columns=COLUMNS)):
                 raise WrongBytesError(f"wrong bytes: the columns of {key} are not those that were uploaded")
 
-    return Read(f"{len(COLUMNS)} columns of {len(keys)} Parquet files\npyarrow, its own S3 client", run, check)
+    return Read("columns of Parquet files\npyarrow's own S3 client", run, check)
 
 
 def _same(what: str, body: bytes, uploaded: bytes) -> None:

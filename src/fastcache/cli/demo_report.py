@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -23,35 +26,38 @@ class Row:
 
 
 def print_table(console: Console, rows: list[Row]) -> None:
-    """One line for each read, and the sums."""
-    table = Table(show_lines=False, header_style="bold", pad_edge=False)
-    table.add_column("what was read")
-    for name in ("bytes", "1st time", "from origin", "2nd time", "from origin"):
+    """One row for each read, and the sums; readable on 80 columns."""
+    table = Table(header_style="bold")
+    table.add_column("what was read\nby which client")
+    for name in ("bytes\n", "1st time\nfrom origin", "2nd time\nfrom origin"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("X-Cache, 1st → 2nd")
+    table.add_column("X-Cache, 1st time\nand 2nd time")
     for row in rows:
-        first, second = row.first, row.second
         table.add_row(
             row.what,
-            _size(first.received),
-            f"{first.seconds:.2f} s",
-            _size(first.origin_bytes),
-            f"{second.seconds:.2f} s",
-            f"[red]{_size(second.origin_bytes)}[/]" if second.origin_bytes else "0 B",
-            f"{_results(first.results)} →\n{_results(second.results)}",
-            end_section=row is rows[-1],
+            _size(row.first.received),
+            _cell(row.first),
+            _cell(row.second),
+            f"{_results(row.first.results)}\n{_results(row.second.results)}",
+            end_section=True,
         )
     table.add_row(
-        "all",
+        "everything",
         _size(sum(row.first.received for row in rows)),
-        f"{sum(row.first.seconds for row in rows):.2f} s",
-        _size(sum(row.first.origin_bytes for row in rows)),
-        f"{sum(row.second.seconds for row in rows):.2f} s",
-        _size(sum(row.second.origin_bytes for row in rows)),
+        _cell(_sum(row.first for row in rows)),
+        _cell(_sum(row.second for row in rows)),
         "",
         style="bold",
     )
     console.print(table)
+
+
+def _cell(cost: Cost) -> str:
+    return f"{cost.seconds:.2f} s\n{_size(cost.origin_bytes)}"
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    return functools.reduce(operator.add, costs)
 
 
 def print_meaning(console: Console, rows: list[Row], origin: str) -> None:
