@@ -15,7 +15,7 @@ import obstore
 import pytest
 from tests.harness.clients import minio_client, obstore_store
 from tests.harness.raw import RawConnection, exchange
-from tests.origin.accounts import ACCOUNTS, client_of
+from tests.origin.accounts import ACCOUNTS, client_of, error_of
 
 from fastcache.origin.control import OriginControlError
 from fastcache.origin.pattern import pattern
@@ -147,3 +147,14 @@ def test_a_start_that_fails_says_so(tmp_path: Path) -> None:
     assert run.returncode == 2
     assert "FASTCACHE_ORIGIN_ACCOUNTS" in run.stderr
     assert secret not in run.stderr
+
+
+def test_discarded_uploads_are_checked_but_read_as_pattern() -> None:
+    with start_origin("--discard-uploads", buckets=["bucket"]) as origin:
+        s3 = client_of(origin)
+        etag = s3.put_object(Bucket="bucket", Key="k", Body=b"data")["ETag"]
+        got = s3.get_object(Bucket="bucket", Key="k")
+        assert (got["ETag"], got["Body"].read()) == (etag, pattern(b"k", 0, 0, 4))
+        wrong = {"Bucket": "bucket", "Key": "l", "Body": b"data", "ContentMD5": "AAAAAAAAAAAAAAAAAAAAAA=="}
+        assert error_of(s3.put_object, **wrong) == (400, "BadDigest")
+        assert error_of(s3.head_object, Bucket="bucket", Key="l")[0] == 404

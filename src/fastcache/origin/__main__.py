@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bucket", action="append", default=[], help="create a bucket")
     parser.add_argument("--public-bucket", action="append", default=[], help="create a bucket that anybody may read")
     parser.add_argument("--data-dir", type=Path, help="load DIR/bucket/key... into memory")
+    parser.add_argument(
+        "--discard-uploads", action="store_true", help="forget uploaded bytes; reads give pattern bytes (benchmarks)"
+    )
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--bandwidth", type=int, default=0, help="bytes per second of one connection")
     parser.add_argument("--total-bandwidth", type=int, default=0, help="bytes per second of all connections")
@@ -92,6 +95,7 @@ def _state(options: argparse.Namespace) -> OriginState:
             quirks,
         ),
         quirks=quirks,
+        discard_uploads=options.discard_uploads,
         region=region,
         settings=Settings(options.latency, options.bandwidth, options.total_bandwidth),
     )

@@ -47,8 +47,13 @@ class Crc32:
 class RequestBody:
     """Collects one body. Problems are kept until :meth:`finish`, when the whole body has been read."""
 
-    def __init__(self, fields: dict[bytes, bytes], identity: Identity) -> None:
-        """Raises RequestError if the declared framing cannot be decoded."""
+    def __init__(self, fields: dict[bytes, bytes], identity: Identity, *, keep: bool = True) -> None:
+        """Raises RequestError if the declared framing cannot be decoded.
+
+        With ``keep`` False the bytes are counted and checked against what was promised, and then forgotten; MD5, which
+        nobody promised, is not computed.
+        """
+        self.kept = keep
         self._fields = fields
         self._identity = identity
         self._problem: RequestError | None = None
@@ -60,6 +65,8 @@ class RequestBody:
         self._chunk_signature: bytes | None = None
         self._chunk_hash = hashlib.sha256()
         self._hashes = _promised_hashes(fields, identity)
+        if keep or b"content-md5" in fields:
+            self._hashes[b"md5"] = hashlib.md5(usedforsecurity=False)
         self._trailers: Headers = ()
         self.size = 0
         """Decoded bytes so far."""
@@ -114,7 +121,8 @@ class RequestBody:
             raise S3Error(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
         for state in self._hashes.values():
             state.update(data)
-        self._data += data
+        if self.kept:
+            self._data += data
 
     def _decode(self, decoder: AwsChunkedDecoder, data: bytes) -> None:
         for event in decoder.feed(data):
@@ -179,8 +187,8 @@ def _decoder(fields: dict[bytes, bytes], identity: Identity) -> AwsChunkedDecode
 
 
 def _promised_hashes(fields: dict[bytes, bytes], identity: Identity) -> dict[bytes, Hash]:
-    """MD5 makes the ETag; of the others only what has to be compared: at gigabytes per second each hash counts."""
-    hashes: dict[bytes, Hash] = {b"md5": hashlib.md5(usedforsecurity=False)}
+    """Only what has to be compared is computed: at gigabytes per second each hash counts."""
+    hashes: dict[bytes, Hash] = {}
     promised = {name.strip().lower() for name in fields.get(b"x-amz-trailer", b"").split(b",")}
     promised.update(name for name in fields if name.startswith(b"x-amz-checksum-"))
     if identity.payload is PayloadKind.SIGNED and identity.context is not None:

@@ -87,10 +87,10 @@ class Node:
         return None
 
 
-def parse(data: bytes | bytearray) -> Node:
+def parse(data: bytes) -> Node:
     """The document's root; raises RequestError MalformedXML."""
     try:
-        root = fromstring(bytes(data), forbid_dtd=True)
+        root = fromstring(data, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise RequestError(
             "The XML you provided was not well-formed or did not validate against our published schema",

@@ -69,7 +69,8 @@ class Service:
             job.operation = resolve(request)
             authorize(request, state.store.buckets.get(request.bucket))
             if has_body or request.method in (b"PUT", b"POST"):
-                request.body = RequestBody(request.fields, identity)
+                keep = not (state.discard_uploads and job.operation.name in ("PutObject", "UploadPart"))
+                request.body = RequestBody(request.fields, identity, keep=keep)
         except RequestError as error:
             job.refusal = self._refusal(error, request)
         if state.faults.active:

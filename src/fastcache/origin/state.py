@@ -37,6 +37,8 @@ class OriginState:
     names: Names
     quirks: bool = False
     """Answer like AWS where other servers are more lenient."""
+    discard_uploads: bool = False
+    """Forget the bytes of uploads and answer reads of them with pattern bytes: for benchmarks of writes."""
     region: bytes = b"us-east-1"
     clock: Clock = field(default_factory=SystemClock)
     settings: Settings = field(default_factory=Settings)

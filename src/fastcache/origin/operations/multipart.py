@@ -9,13 +9,13 @@ import zlib
 from collections.abc import Callable
 
 from fastcache.origin import conditions, documents
-from fastcache.origin.content import Literal, Segments
+from fastcache.origin.content import Segments
 from fastcache.origin.documents import document, element, key_text, leaf
 from fastcache.origin.message import Response, S3Error, late_response, xml_response
 from fastcache.origin.operations.buckets import iso, owner
 from fastcache.origin.operations.reading import checksum_fields
 from fastcache.origin.operations.subresources import tags_from_header
-from fastcache.origin.operations.writing import kept_headers, received, require_utf8
+from fastcache.origin.operations.writing import kept_headers, received, received_content, require_utf8
 from fastcache.origin.request import Request
 from fastcache.origin.state import OriginState
 from fastcache.origin.store import Part, Upload, Version
@@ -53,8 +53,8 @@ def create_upload(state: OriginState, request: Request) -> Response:
 def upload_part(state: OriginState, request: Request) -> Response:
     upload = find_upload(state, request)
     number = part_number(request)
-    data, md5, checksums = received(request)
-    part = Part(number, Literal(data), md5, state.now(), checksums)
+    content, etag, checksums = received_content(request)
+    part = Part(number, content, etag, state.now(), checksums)
     upload.parts[number] = part
     fields = [item for item in checksum_fields(checksums) if item[0] != b"x-amz-checksum-type"]
     return Response(200, [(b"ETag", b'"' + part.etag + b'"'), *fields])
@@ -112,7 +112,7 @@ def list_uploads(state: OriginState, request: Request) -> Response:
 def complete_upload(state: OriginState, request: Request) -> Response:
     upload = find_upload(state, request)
     bucket = state.store.bucket(request.bucket)
-    parts = _chosen_parts(upload, documents.parse(received(request)[0]))
+    parts = _chosen_parts(upload, documents.parse(received(request)))
     conditions.check_write(request.fields, bucket.latest(upload.key))
     declared = request.fields.get(b"x-amz-mp-object-size")
     content = Segments([part.content for part in parts])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastcache.origin import conditions, documents
 from fastcache.origin.accounts import denied
-from fastcache.origin.content import Literal
+from fastcache.origin.body import RequestBody
+from fastcache.origin.content import Content, Literal, Synthetic
 from fastcache.origin.message import Field, Response, S3Error, xml_response
 from fastcache.origin.operations.reading import checksum_fields
 from fastcache.origin.operations.subresources import tags_from_header
@@ -35,13 +36,13 @@ _KEPT = {
 def put_object(state: OriginState, request: Request) -> Response:
     bucket = state.store.bucket(request.bucket)
     require_utf8(request.key)
-    data, md5, checksums = received(request)
+    content, etag, checksums = received_content(request)
     conditions.check_write(request.fields, bucket.latest(request.key))
     version = bucket.add(
         Version(
             request.key,
-            Literal(data),
-            md5,
+            content,
+            etag,
             state.now(),
             kept_headers(request.fields),
             checksums,
@@ -51,12 +52,26 @@ def put_object(state: OriginState, request: Request) -> Response:
     return Response(200, written_fields(version))
 
 
-def received(request: Request) -> tuple[bytearray, bytes, dict[bytes, bytes]]:
-    """The request's body, its MD5 and the checksums that came with it; raises RequestError if they do not fit."""
+def received(request: Request) -> bytes:
+    """A document sent as the request's body; raises RequestError if it is not what was promised."""
+    return bytes(_body(request).finish())
+
+
+def received_content(request: Request) -> tuple[Content, bytes, dict[bytes, bytes]]:
+    """An upload's content, its ETag and the checksums that came with it; raises RequestError if they do not fit."""
+    body = _body(request)
+    data = body.finish()
+    if body.kept:
+        return Literal(data), body.md5, body.checksums()
+    # The checksums were those of the forgotten bytes.
+    content = Synthetic(request.key, 0, body.size)
+    return content, content.md5(), {}
+
+
+def _body(request: Request) -> RequestBody:
     if request.body is None:
         raise S3Error(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-    data = request.body.finish()
-    return data, request.body.md5, request.body.checksums()
+    return request.body
 
 
 def require_utf8(key: bytes) -> None:
@@ -105,7 +120,7 @@ def delete_object(state: OriginState, request: Request) -> Response:
 
 def delete_objects(state: OriginState, request: Request) -> Response:
     bucket = state.store.bucket(request.bucket)
-    root = documents.parse(received(request)[0])
+    root = documents.parse(received(request))
     named = root.all("Object")
     if root.name != "Delete" or not 1 <= len(named) <= 1000:
         raise S3Error(400, "MalformedXML", "The XML you provided was not well-formed.")
