@@ -49,7 +49,7 @@ class _Reading:
     sent: int
     results: Counter[str]
     busy: float
-    """Transfers that are not stored yet, and requests that are not counted yet."""
+    """Transfers that are not stored yet."""
     origin_bytes: int
     origin_requests: int
 
@@ -103,7 +103,7 @@ class Meter:
                 match sample.name:
                     case "fastcache_sent_bytes_total":
                         sent += sample.value
-                    case "fastcache_fills_active" | "fastcache_requests_in_flight":
+                    case "fastcache_fills_active":
                         busy += sample.value
                     case "fastcache_requests_total" if sample.labels["method"] == "GET":
                         results[sample.labels["result"]] += int(sample.value)

@@ -168,11 +168,7 @@ def _columns(access: Access, uploaded: dict[str, bytes], keys: list[str]) -> Rea
     filesystem = access.filesystem()
 
     def run() -> list[pa.Table]:
-        tables = []
-        for key in keys:
-            with filesystem.open_input_file(f"{BUCKET}/{key}") as file:
-                tables.append(pq.ParquetFile(file, pre_buffer=True).read(COLUMNS))
-        return tables
+        return [pq.read_table(f"{BUCKET}/{key}", columns=COLUMNS, filesystem=filesystem) for key in keys]
 
     def check(tables: list[pa.Table]) -> None:
         for key, table in zip(keys, tables, strict=True):

@@ -82,7 +82,9 @@ def print_next(console: Console, access: Access, admin_url: str, small: str) -> 
     _block(
         console,
         "curl",
-        f"curl -sS -o /dev/null -D - --aws-sigv4 aws:amz:{REGION}:s3 --user {key}:{secret} {endpoint}/{BUCKET}/{small}",
+        # The header: curl before 8 leaves it out, and S3 refuses a signature without it.
+        f"curl -sS -o /dev/null -D - --aws-sigv4 aws:amz:{REGION}:s3 --user {key}:{secret}"
+        f" -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' {endpoint}/{BUCKET}/{small}",
     )
     _block(
         console,
