@@ -158,3 +158,16 @@ def test_discarded_uploads_are_checked_but_read_as_pattern() -> None:
         wrong = {"Bucket": "bucket", "Key": "l", "Body": b"data", "ContentMD5": "AAAAAAAAAAAAAAAAAAAAAA=="}
         assert error_of(s3.put_object, **wrong) == (400, "BadDigest")
         assert error_of(s3.head_object, Bucket="bucket", Key="l")[0] == 404
+
+
+def test_it_ends_with_the_process_that_started_it() -> None:
+    program = "from fastcache.origin.process import start_origin; print(start_origin().endpoint, flush=True); input()"
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    endpoint = parent.stdout.readline().strip()
+    with parent.stdin, parent.stdout, RawConnection(endpoint) as connection:
+        connection.expect_silence()
+        parent.kill()
+        parent.wait()
+        connection.expect_close()

@@ -46,6 +46,8 @@ async def _serve(state: OriginState, options: argparse.Namespace, tls: ssl.SSLCo
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    if options.until_eof:
+        loop.add_reader(0, _stop_at_eof, stopped)
     # What was made until now lives as long as the process; the collector need not look at it again.
     gc.freeze()
     scheme = "https" if tls else "http"
@@ -54,6 +56,12 @@ async def _serve(state: OriginState, options: argparse.Namespace, tls: ssl.SSLCo
     print(ready, flush=True)
     await stopped.wait()
     await server.stop()
+
+
+def _stop_at_eof(stopped: asyncio.Event) -> None:
+    if not os.read(0, 4096):
+        asyncio.get_running_loop().remove_reader(0)
+        stopped.set()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--total-bandwidth", type=int, default=0, help="bytes per second of all connections")
     parser.add_argument("--tls-certificate", type=Path, help="PEM file; serve TLS")
     parser.add_argument("--tls-key", type=Path, help="PEM file")
+    parser.add_argument("--until-eof", action="store_true", help="end when standard input ends (with the parent)")
     parser.add_argument("--asyncio", action="store_true", help="use asyncio's own loop instead of uvloop")
     return parser
 

@@ -78,8 +78,9 @@ class OriginProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         return status
 
     def __enter__(self) -> Self:
@@ -110,6 +111,8 @@ def start_origin(
     """
     command = [sys.executable, "-m", "fastcache.origin", "--host", host, "--port", str(port)]
     command += ["--control-port", str(control_port), "--quirks", quirks]
+    # However this process ends, its end of the pipe closes, and no origin is left behind.
+    command += ["--until-eof"]
     command += ["--latency", str(latency), "--bandwidth", str(bandwidth)]
     command += [] if auth else ["--no-auth"]
     command += [part for name in buckets for part in ("--bucket", name)]
@@ -125,7 +128,7 @@ def start_origin(
     ]
     environment = {**os.environ, ACCOUNTS_VARIABLE: json.dumps(described)}
     process = subprocess.Popen(
-        [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
+        [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
     line = _first_line(process)
     match = _READY(line.strip())
