@@ -11,6 +11,10 @@ Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in order, names in the case they arrived in, values without surrounding white space."""
 
 
+BytesLike = bytes | bytearray | memoryview
+"""What can be sent or stored without a copy."""
+
+
 class Interval(NamedTuple):
     """Half-open byte interval ``[start, end)`` of an object."""
 

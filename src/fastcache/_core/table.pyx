@@ -1,0 +1,309 @@
+"""The table of client connections: where they come from, how they are found, and how they end."""
+from cpython.buffer cimport PyBuffer_Release
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy
+from posix.unistd cimport close, write
+
+from fastcache._core.connection cimport FREE, HEAD, PARKED, Connection, connection_id, release_rbuf
+from fastcache._core.net cimport *
+from fastcache._core.slots cimport queue_init, queue_push
+
+import socket as _socket
+
+
+cdef class ConnectionTable:
+    """All plain client connections of one event loop, and the listening sockets they come from.
+
+    Base of the reactor, which documents the arguments. Not thread-safe: every call is made on the loop's thread.
+    """
+
+    def __cinit__(self, handler, *, uint32_t max_connections=4096, Py_ssize_t head_limit=65536,
+                  double head_timeout=30.0, double idle_timeout=75.0, double stall_timeout=60.0,
+                  double linger_timeout=5.0, int64_t linger_bytes=1048576, networks=()):
+        cdef epoll_event event
+        cdef uint32_t i, ring = 1
+        self.epfd = self.evfd = -1
+        self.handler = handler
+        if not 0 < max_connections <= 1 << 20:
+            raise ValueError("max_connections must be between 1 and 1048576")
+        while ring < 2 * max_connections:  # room for a slot's stale entry beside its present one
+            ring *= 2
+        self.capacity = self.free_count = max_connections
+        self.table = <Connection**>calloc(max_connections, sizeof(Connection*))
+        self.free_slots = <uint32_t*>calloc(max_connections, sizeof(uint32_t))
+        if self.table == NULL or self.free_slots == NULL:
+            raise MemoryError
+        for i in range(max_connections):
+            self.free_slots[i] = max_connections - 1 - i
+        if not (queue_init(&self.run, ring) and queue_init(&self.requests, ring) and queue_init(&self.writable, ring)
+                and queue_init(&self.readable, ring) and queue_init(&self.aborted, ring)):
+            raise MemoryError
+        self.head_limit = head_limit
+        self.head_ns = <int64_t>(head_timeout * 1e9)
+        self.idle_ns = <int64_t>(idle_timeout * 1e9)
+        self.stall_ns = <int64_t>(stall_timeout * 1e9)
+        self.linger_ns = <int64_t>(linger_timeout * 1e9)
+        self.linger_bytes = linger_bytes
+        self._set_networks(networks)
+        self.epfd = epoll_create1(EPOLL_CLOEXEC)
+        if self.epfd < 0:
+            raise OSError(errno, "epoll_create1 failed")
+        self.evfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        if self.evfd < 0:
+            raise OSError(errno, "eventfd failed")
+        event.events = EPOLLIN
+        event.data.u64 = EVENT_WAKE
+        if epoll_ctl(self.epfd, EPOLL_CTL_ADD, self.evfd, &event) < 0:
+            raise OSError(errno, "epoll_ctl failed")
+        self.accepting = True
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        cdef Connection* c
+        if self.table != NULL:
+            for i in range(self.used_slots):
+                c = self.table[i]
+                if c == NULL:
+                    continue
+                if c.state != FREE and c.fd >= 0:
+                    close(c.fd)
+                if c.out_held:
+                    PyBuffer_Release(&c.out)
+                release_rbuf(c)
+                free(c)
+            free(self.table)
+        free(self.free_slots)
+        free(self.run.slots)
+        free(self.requests.slots)
+        free(self.writable.slots)
+        free(self.readable.slots)
+        free(self.aborted.slots)
+        free(self.networks)
+        if self.evfd >= 0:
+            close(self.evfd)
+        if self.epfd >= 0:
+            close(self.epfd)
+
+    def _set_networks(self, networks):
+        cdef int i = 0
+        cdef bytes packed
+        if len(networks) > MAX_NETWORKS:
+            raise ValueError(f"at most {MAX_NETWORKS} networks")
+        if not networks:
+            return
+        self.networks = <Network*>calloc(len(networks), sizeof(Network))
+        if self.networks == NULL:
+            raise MemoryError
+        for packed, prefix in networks:
+            if len(packed) not in (4, 16) or not 0 <= prefix <= 8 * len(packed):
+                raise ValueError("a network is a packed address and its prefix length")
+            self.networks[i].family = 4 if len(packed) == 4 else 6
+            self.networks[i].prefix = prefix
+            memcpy(self.networks[i].address, PyBytes_AS_STRING(packed), len(packed))
+            i += 1
+        self.network_count = i
+
+    def fileno(self) -> int:
+        """The epoll's descriptor, readable whenever :meth:`drain` has something to do."""
+        return self.epfd
+
+    def listen(self, int fd):
+        """Accept from a listening, non-blocking socket. It stays the caller's; it must outlive the reactor's use."""
+        cdef epoll_event event
+        if self.listener_count >= MAX_LISTENERS:
+            raise ValueError("too many listeners")
+        event.events = EPOLLIN
+        event.data.u64 = EVENT_LISTENER | <uint64_t>self.listener_count
+        if self.accepting and epoll_ctl(self.epfd, EPOLL_CTL_ADD, fd, &event) < 0:
+            raise OSError(errno, "epoll_ctl failed")
+        self.listeners[self.listener_count] = fd
+        self.listener_count += 1
+
+    def stop_listening(self):
+        """Forget all listening sockets (they are the caller's to close). Established connections go on."""
+        self.set_accepting(False)
+        self.listener_count = 0
+
+    def close_idle(self) -> int:
+        """Close connections that wait for a next request and hold no byte of one; returns how many."""
+        cdef uint32_t i
+        cdef Connection* c
+        cdef int closed = 0
+        for i in range(self.used_slots):
+            c = self.table[i]
+            if c != NULL and c.state == HEAD and c.rn == c.rpos and not c.readable:
+                self.free_connection(c)
+                closed += 1
+        return closed
+
+    def admitted(self, uint64_t cid) -> bool:
+        """Whether the peer's address is in one of ``networks`` (or none were given)."""
+        cdef Connection* c = self.find(cid)
+        return c != NULL and c.allowed
+
+    def peer(self, uint64_t cid) -> tuple[str, int]:
+        """The peer's numeric address and port; ("", 0) for a stale id."""
+        cdef Connection* c = self.find(cid)
+        if c == NULL or c.peer_family == 0:
+            return ("", 0)
+        if c.peer_family == 4:
+            return (_socket.inet_ntop(_socket.AF_INET, PyBytes_FromStringAndSize(<char*>c.peer, 4)), c.peer_port)
+        return (_socket.inet_ntop(_socket.AF_INET6, PyBytes_FromStringAndSize(<char*>c.peer, 16)), c.peer_port)
+
+    def connections(self) -> int:
+        """Open client connections."""
+        return self.capacity - self.free_count
+
+    def parked(self) -> int:
+        """Connections whose request is with the engine."""
+        return self.parked_count
+
+    def stats(self) -> dict[str, int]:
+        """Totals since the start: accepted, closed, refused by address, failed accepts, timeouts, bytes sent."""
+        return {
+            "accepted": self.accepted,
+            "closed": self.closed_total,
+            "refused": self.refused,
+            "accept_errors": self.accept_errors,
+            "timed_out": self.timed_out,
+            "sent_bytes": self.sent_total,
+        }
+
+    # ---- C side ---------------------------------------------------------------------------------------------------
+
+    cdef Connection* find(self, uint64_t cid) noexcept nogil:
+        cdef uint32_t slot = <uint32_t>cid
+        cdef Connection* c
+        if slot >= self.used_slots:
+            return NULL
+        c = self.table[slot]
+        if c == NULL or c.gen != <uint32_t>(cid >> 32) or c.state == FREE:
+            return NULL
+        return c
+
+    cdef void arm(self) noexcept nogil:
+        cdef uint64_t one = 1
+        if not self.armed:
+            self.armed = True
+            write(self.evfd, &one, 8)
+
+    cdef void enqueue_run(self, Connection* c) noexcept nogil:
+        if not c.queued:
+            c.queued = 1
+            queue_push(&self.run, c.slot)
+        self.arm()
+
+    cdef void set_accepting(self, bint on) noexcept nogil:
+        cdef int i
+        cdef epoll_event event
+        if on == self.accepting:
+            return
+        self.accepting = on
+        for i in range(self.listener_count):
+            event.events = EPOLLIN
+            event.data.u64 = EVENT_LISTENER | <uint64_t>i
+            epoll_ctl(self.epfd, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, self.listeners[i], &event)
+
+    cdef void accept_all(self, int listener) noexcept nogil:
+        cdef int i, fd, one = 1
+        cdef uint32_t slot
+        cdef sockaddr_in6 address
+        cdef socklen_t length
+        cdef Connection* c
+        cdef epoll_event event
+        for i in range(ACCEPTS_PER_EVENT):
+            if not self.free_count:
+                self.set_accepting(False)  # the backlog waits; sweep or a close opens again
+                return
+            length = sizeof(address)
+            fd = accept4(listener, <sockaddr*>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd < 0:
+                if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+                    # Level-triggered and not acceptable: pausing is what keeps this from being a busy loop.
+                    self.accept_errors += 1
+                    self.set_accepting(False)
+                return
+            slot = self.free_slots[self.free_count - 1]
+            if self.table[slot] == NULL:
+                self.table[slot] = <Connection*>calloc(1, sizeof(Connection))
+                if self.table[slot] == NULL:
+                    close(fd)
+                    return
+                if slot >= self.used_slots:
+                    self.used_slots = slot + 1
+            self.free_count -= 1
+            c = self.table[slot]
+            c.slot = slot
+            c.fd = fd
+            c.state = HEAD
+            c.readable = c.eof = c.dead = c.want_read = c.out_pending = 0
+            c.sent = c.requests = 0
+            c.file_left = 0
+            c.deadline = self.now + self.idle_ns
+            self.accepted += 1
+            c.peer_family = 0
+            if address.sin6_family == AF_INET:
+                c.peer_family = 4
+                memcpy(c.peer, &(<sockaddr_in*>&address).sin_addr, 4)
+            elif address.sin6_family == AF_INET6:
+                c.peer_family = 6
+                memcpy(c.peer, &address.sin6_addr, 16)
+            c.peer_port = ((address.sin6_port & 0xFF) << 8) | (address.sin6_port >> 8)
+            c.allowed = self.admits(c)
+            if not c.allowed:
+                self.refused += 1
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+            event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+            event.data.u64 = connection_id(c)
+            if epoll_ctl(self.epfd, EPOLL_CTL_ADD, fd, &event) < 0:
+                self.free_connection(c)
+
+    cdef bint admits(self, Connection* c) noexcept nogil:
+        cdef int i, whole, rest, family
+        cdef unsigned char* address = <unsigned char*>c.peer
+        cdef unsigned char* mapped = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
+        if not self.network_count:
+            return True
+        family = c.peer_family
+        if family == 6 and memcmp(address, mapped, 12) == 0:
+            family = 4  # an IPv4 peer on a dual-stack listener
+            address += 12
+        for i in range(self.network_count):
+            if self.networks[i].family != family:
+                continue
+            whole = self.networks[i].prefix // 8
+            rest = self.networks[i].prefix % 8
+            if memcmp(self.networks[i].address, address, whole):
+                continue
+            if rest and (self.networks[i].address[whole] ^ address[whole]) >> (8 - rest):
+                continue
+            return True
+        return False
+
+    cdef void free_connection(self, Connection* c) noexcept nogil:
+        if c.state == PARKED:
+            self.parked_count -= 1
+        self.sent_total += c.sent
+        close(c.fd)
+        c.fd = -1
+        c.gen += 1
+        if c.gen == <uint32_t>0xFFFFFFFF:
+            c.gen = 0  # all ones mark the listeners' events
+        c.state = FREE
+        c.deadline = 0
+        release_rbuf(c)
+        self.free_slots[self.free_count] = c.slot
+        self.free_count += 1
+        self.closed_total += 1
+        if not self.accepting and self.listener_count:
+            self.set_accepting(True)
+
+    cdef void lose(self, Connection* c) noexcept nogil:
+        """The peer of a parked connection is gone: the engine is told once, the fd stays ours until it says close."""
+        if not c.dead:
+            c.dead = 1
+            c.deadline = 0
+            queue_push(&self.aborted, c.slot)

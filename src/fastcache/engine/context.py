@@ -1,0 +1,52 @@
+"""What every exchange of one worker shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastcache._core.fences import Fences
+from fastcache.clock import Clock
+from fastcache.engine.fill import FillLimits, WindowBudget
+from fastcache.engine.flights import Flights
+from fastcache.model import ObjectId, OriginId
+from fastcache.observe.access_log import AccessLog
+from fastcache.observe.metrics import Metrics
+from fastcache.policy.freshness import Authorization
+from fastcache.protocol.targets import Addressing
+from fastcache.storage.store import Store
+from fastcache.upstream.pool import Pool
+
+
+@dataclass(slots=True)
+class Context:
+    """One per worker, on the loop's thread. ``store`` is None with ``cache: off``: a pure transparent proxy."""
+
+    origin: OriginId
+    addressing: Addressing
+    pool: Pool
+    store: Store | None
+    fences: Fences
+    clock: Clock
+    metrics: Metrics
+    access_log: AccessLog
+    authorization: Authorization
+    ttl: float
+    follow_wait: float
+    fill_limits: FillLimits
+    window_budget: WindowBudget
+    max_requests: int
+    flights: Flights = field(default_factory=Flights)
+    draining: bool = False
+    requests_in_flight: int = 0
+    refuses_additions: bool = False
+    """The origin answered 400 or 501 to a validator that we added, and something else without it (SEMANTICS 13)."""
+    _sent: int = 0
+
+    def next_sent(self) -> int:
+        """Sequence number of an origin request, taken just before it is sent; later requests have greater ones."""
+        self._sent += 1
+        return self._sent
+
+    def object_id(self, bucket: bytes, key: bytes, version: bytes | None = None) -> ObjectId:
+        """Identity of an object at this worker's origin."""
+        return ObjectId(self.origin, bucket, key, version)

@@ -1,0 +1,165 @@
+"""The entry of every request: parse, classify, hand to its state machine, account for it, never leave it unanswered."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+
+from fastcache.engine.channel import Channel, ClientGoneError
+from fastcache.engine.context import Context
+from fastcache.engine.exchange import Exchange
+from fastcache.engine.forwarding import ask, relay
+from fastcache.engine.reads import handle_read
+from fastcache.engine.serving import AbortedAnswerError
+from fastcache.engine.unsafe import handle_unsafe
+from fastcache.errors import FastcacheError, RequestError, StorageError, UpstreamError
+from fastcache.model import Result
+from fastcache.observe.access_line import AccessRecord
+from fastcache.policy.read_request import ReadRequest
+from fastcache.policy.request_class import UnsafeRequest, classify
+from fastcache.protocol.framing import NO_BODY
+from fastcache.protocol.requests import HeadLimits, RequestHead, parse_request_head
+from fastcache.protocol.targets import parse_target
+
+_log = logging.getLogger("fastcache.engine")
+
+_UNPARSED = RequestHead(
+    method=b"GET",
+    target=b"/",
+    http_10=False,
+    headers=(),
+    framing=NO_BODY,
+    keep_alive=False,
+    expect_continue=False,
+    host=b"",
+)
+"""Stands for a request whose head could not be read; its answer closes the connection."""
+
+
+async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: HeadLimits) -> bool:
+    """Answer one request. True: the connection may carry another; False: it must be ended, its answer is complete.
+
+    Raises ClientGoneError or AbortedAnswerError when the answer is not complete: the connection is to be reset.
+    """
+    request_id = secrets.token_hex(8).upper()
+    try:
+        head = parse_request_head(raw, limits)
+    except RequestError as error:
+        return await refuse(ctx, channel, error, request_id)
+    exchange = Exchange(channel, head, request_id, ctx.clock)
+    try:
+        await _answer(ctx, exchange)
+    finally:
+        _account(ctx, exchange)
+    return exchange.keep_alive and exchange.body_read and not ctx.draining
+
+
+async def refuse(ctx: Context, channel: Channel, error: RequestError, request_id: str | None = None) -> bool:
+    """Answer a request that could not even be read."""
+    exchange = Exchange(channel, _UNPARSED, request_id or secrets.token_hex(8).upper(), ctx.clock)
+    exchange.keep_alive = False
+    try:
+        await exchange.send_error(error.response_status, error.response_code, str(error))
+    finally:
+        _account(ctx, exchange)
+    return False
+
+
+async def _answer(ctx: Context, exchange: Exchange) -> None:
+    if ctx.requests_in_flight >= ctx.max_requests:
+        ctx.metrics.refused("requests")
+        exchange.keep_alive = exchange.keep_alive and exchange.body_read
+        await exchange.send_error(503, "SlowDown", "Please reduce your request rate.", extra=((b"Retry-After", b"1"),))
+        return
+    ctx.requests_in_flight += 1
+    try:
+        await _route(ctx, exchange)
+    except (ClientGoneError, AbortedAnswerError):
+        raise
+    except RequestError as error:
+        if exchange.head_sent:
+            raise AbortedAnswerError(str(error)) from error
+        if error.closes:
+            exchange.keep_alive = False
+        await exchange.send_error(error.response_status, error.response_code, str(error))
+    except UpstreamError as error:
+        ctx.metrics.origin_error(type(error).__name__)
+        _log.log(error.log_level, "request %s: %s", exchange.request_id, error)
+        if exchange.head_sent:
+            raise AbortedAnswerError(str(error)) from error
+        await exchange.send_error(error.status, error.code, f"The origin did not answer: {error}")
+    except FastcacheError as error:
+        _log.log(error.log_level, "request %s: %s", exchange.request_id, error)
+        if exchange.head_sent:
+            raise AbortedAnswerError(str(error)) from error
+        await exchange.send_error(500, "InternalError", "We encountered an internal error. Please try again.")
+    finally:
+        ctx.requests_in_flight -= 1
+
+
+async def _route(ctx: Context, exchange: Exchange) -> None:
+    head = exchange.head
+    target = parse_target(head, ctx.addressing)
+    exchange.bucket, exchange.key, exchange.version = target.bucket, target.key, target.version
+    classified = classify(head, target, ctx.object_id)
+    if isinstance(classified, UnsafeRequest):
+        await handle_unsafe(ctx, exchange, classified)
+        return
+    if isinstance(classified, ReadRequest):
+        if ctx.store is not None:
+            try:
+                await handle_read(ctx, ctx.store, exchange, classified)
+            except StorageError as error:
+                # A broken cache never fails a request that the origin would answer.
+                if exchange.head_sent:
+                    raise AbortedAnswerError(str(error)) from error
+                _log.warning("request %s goes on without the cache: %s", exchange.request_id, error)
+            else:
+                return
+        reason = b"off"
+    else:
+        reason = classified.reason
+    response = await ask(ctx, exchange)
+    await relay(exchange, response, Result.PASS, detail=reason)
+
+
+def _account(ctx: Context, exchange: Exchange) -> None:
+    """Metrics and access log, once per request, whatever became of it."""
+    now = time.perf_counter()
+    head = exchange.head
+    seconds = now - exchange.started
+    first = None if exchange.first_byte_at is None else exchange.first_byte_at - exchange.started
+    sent = exchange.channel.sent()
+    # 499: the client left before an answer began; the number is nginx's, no RFC has one.
+    status = exchange.status or 499
+    result = exchange.result if exchange.ended else Result.ERROR
+    ctx.metrics.request_done(head.method, status, result, seconds, first, sent)
+    if not ctx.access_log.wants(status, result, exchange.error_code or None):
+        return
+    ctx.access_log.write(
+        AccessRecord(
+            time=ctx.clock.wall(),
+            remote=exchange.channel.peer[0],
+            request_id=exchange.request_id,
+            method=head.method,
+            target=head.target,
+            bucket=exchange.bucket,
+            key=exchange.key,
+            version_id=exchange.version,
+            status=status,
+            error_code=exchange.error_code or None,
+            bytes_sent=sent,
+            object_size=exchange.object_size,
+            total_seconds=seconds,
+            turnaround_seconds=first,
+            referer=head.get(b"referer"),
+            user_agent=head.get(b"user-agent"),
+            host=head.host,
+            result=result,
+            origin_status=exchange.origin_status,
+            origin_bytes=exchange.origin_bytes,
+            coalesced=result is Result.COALESCED,
+            http_version="HTTP/1.0" if head.http_10 else "HTTP/1.1",
+        )
+    )

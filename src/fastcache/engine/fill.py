@@ -1,0 +1,392 @@
+"""A fill: one origin transfer that is being stored, and whoever reads behind its watermark.
+
+Theory of operation. The producer task takes pieces from the origin and appends them to a window in memory;
+``watermark`` is the absolute offset behind the newest byte. A writer task stores them through the façade. Followers
+(the request that caused the fill included) read from the window while they are inside it and from committed extents
+when they fell behind. What bounds it:
+
+* lead: the producer stays at most ``lead`` bytes ahead of the *fastest* follower, then stops reading the origin;
+* window: the newest ``window`` bytes stay in memory; older ones are dropped once they are written;
+* detach: when writing lags a whole window behind for ``detach_after`` seconds, or fails, the stored prefix is committed
+  and the rest streams from memory at the pace of the slowest follower; one that stalls others is dropped;
+* linger: when the last follower left, the fill goes on for ``linger_bytes`` or ``linger`` seconds, whichever ends
+  first, then commits its prefix (clients do abort whole GETs and ask for ranges next).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastcache.engine.signal import Signal
+from fastcache.errors import StorageError, UpstreamError, UpstreamProtocolError
+from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
+from fastcache.storage.writer import FillWriter
+from fastcache.upstream.response import Response
+
+_log = logging.getLogger("fastcache.engine.fill")
+
+_WRITE_BATCH = 1024 * 1024
+_STALL_DROP = 5.0
+"""Seconds a follower may hold others up in detached mode before it is dropped."""
+
+
+class FillMetrics(Protocol):
+    """What a fill reports."""
+
+    def fill_started(self) -> None: ...
+    def fill_finished(self, outcome: str) -> None: ...
+    def fill_detached(self) -> None: ...
+    def follower_joined(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FillLimits:
+    """Bytes and seconds; see the module's theory of operation."""
+
+    lead: int
+    window: int
+    linger_bytes: int
+    linger: float
+    detach_after: float
+
+
+class WindowBudget:
+    """All windows' memory together. A fill's own limit shrinks when many run; it never falls below its floor."""
+
+    FLOOR = 512 * 1024
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self.fills = 0
+        self.used = 0
+
+    def limit(self, window: int) -> int:
+        """Bytes one fill may keep in memory now."""
+        return max(self.FLOOR, min(window, self._total // max(1, self.fills)))
+
+
+class FillEndedError(UpstreamError):
+    """The fill stopped before the byte a follower waits for."""
+
+
+class Follower:
+    """One reader's place in a fill. ``position`` is the absolute offset of the next byte it needs."""
+
+    __slots__ = ("dropped", "end", "moved_at", "position")
+
+    def __init__(self, interval: Interval, now: float) -> None:
+        self.position = interval.start
+        self.end = interval.end
+        self.moved_at = now
+        self.dropped = False
+
+
+class Fill:
+    """See the module docstring. Lives on the loop's thread; ``start`` once, then ``attach`` followers."""
+
+    def __init__(
+        self,
+        object_id: ObjectId,
+        record: HeadRecord,
+        interval: Interval,
+        token: FenceToken,
+        response: Response,
+        writer: FillWriter | None,
+        limits: FillLimits,
+        budget: WindowBudget,
+        metrics: FillMetrics,
+    ) -> None:
+        self.object_id = object_id
+        self.record = record
+        self.interval = interval
+        self.token = token
+        self.watermark = interval.start
+        self.ended = False
+        """No byte will be added any more."""
+        self.progress = Signal()
+        self._stored = writer is None
+        """The writer is through: what could be committed is committed."""
+        self._closed = asyncio.Event()
+        self._response = response
+        self._writer = writer
+        self._limits = limits
+        self._budget = budget
+        self._metrics = metrics
+        self._followers: set[Follower] = set()
+        self._window: deque[tuple[int, memoryview]] = deque()
+        self._window_bytes = 0
+        self._unwritten: deque[memoryview] = deque()
+        self._write_offset = interval.start
+        self._rotation_wanted = False
+        self._moved = Signal()
+        self._alone_since: float | None = None
+        self._alone_from = 0
+        self._loop = asyncio.get_running_loop()
+        self._producer: asyncio.Task[None] | None = None
+        self._storer: asyncio.Task[None] | None = None
+
+    # ---- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to read the origin."""
+        self._metrics.fill_started()
+        self._budget.fills += 1
+        if self._writer is not None:
+            self._storer = self._loop.create_task(self._store(self._writer))
+        self._producer = self._loop.create_task(self._produce())
+
+    async def run_to_end(self) -> None:
+        """Wait until the fill has ended and what could be committed is committed."""
+        await self._closed.wait()
+
+    def stop(self) -> None:
+        """End the transfer now; the prefix is committed as after any early end."""
+        if self._producer is not None:
+            self._producer.cancel()
+
+    @property
+    def complete(self) -> bool:
+        """Every byte of the interval arrived."""
+        return self.watermark == self.interval.end
+
+    @property
+    def window_bytes(self) -> int:
+        return self._window_bytes
+
+    async def _produce(self) -> None:
+        outcome = "failed"
+        try:
+            while await self._wait_for_room():
+                piece = await self._response.read()
+                if not piece:
+                    break
+                self._append(piece)
+            outcome = "complete" if self.complete else "stopped"
+        except UpstreamError as error:
+            _log.info("fill of a %d-byte interval ended at %d: %s", self.interval.length, self.watermark, error)
+        except asyncio.CancelledError:
+            outcome = "stopped"
+        finally:
+            self._response.abort()  # a no-op when the body was read to its end
+            self.ended = True
+            self._budget.fills -= 1
+            self._metrics.fill_finished(outcome)
+            self.progress.notify()
+            self._moved.notify()
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self.ended and self._stored:
+            self._closed.set()
+            self._release_window()
+
+    def _append(self, piece: memoryview) -> None:
+        if self.watermark + len(piece) > self.interval.end:
+            raise UpstreamProtocolError("the origin sent more than it announced")
+        self._window.append((self.watermark, piece))
+        self._window_bytes += len(piece)
+        self._budget.used += len(piece)
+        self.watermark += len(piece)
+        if self._writer is not None:
+            self._unwritten.append(piece)
+        self._trim()
+        self.progress.notify()
+
+    # ---- back-pressure ---------------------------------------------------------------------------------------------
+
+    async def _wait_for_room(self) -> bool:
+        """Wait until another piece may be read; False when nobody wants one any more."""
+        lagging_since: float | None = None
+        while True:
+            if not self._followers and not self._lingers():
+                return False
+            if self._followers and self.watermark - self._fastest() >= self._limits.lead:
+                await self._moved.wait()
+                continue
+            if self._window_bytes < self._budget.limit(self._limits.window):
+                return True
+            now = self._loop.time()
+            if self._writer is None:
+                self._drop_stalled(now)
+                await self._moved.wait(1.0)
+                continue
+            lagging_since = now if lagging_since is None else lagging_since
+            left = self._limits.detach_after - (now - lagging_since)
+            if left <= 0:
+                self._detach("writing lags behind")
+                continue
+            await self._moved.wait(left)
+
+    def _lingers(self) -> bool:
+        now = self._loop.time()
+        if self._alone_since is None:
+            self._alone_since, self._alone_from = now, self.watermark
+        if self._writer is None:
+            return False  # nobody would ever see these bytes
+        return (
+            self.watermark - self._alone_from < self._limits.linger_bytes
+            and now - self._alone_since < self._limits.linger
+        )
+
+    def _fastest(self) -> int:
+        return max(follower.position for follower in self._followers)
+
+    def _slowest(self) -> int:
+        return min((f.position for f in self._followers if not f.dropped), default=self.watermark)
+
+    def _drop_stalled(self, now: float) -> None:
+        if len(self._followers) < 2:
+            return
+        slowest = self._slowest()
+        if slowest == self._fastest():
+            return
+        for follower in self._followers:
+            if follower.position == slowest and now - follower.moved_at > _STALL_DROP:
+                follower.dropped = True
+        self._trim()
+        self.progress.notify()
+
+    def _trim(self) -> None:
+        """Drop from memory what nobody needs there."""
+        if self._writer is not None:
+            keep = self._budget.limit(self._limits.window) // 2
+            safe = self._writer.written
+        else:
+            keep, safe = 0, self._slowest()
+        while self._window and self._window_bytes > keep:
+            offset, piece = self._window[0]
+            if offset + len(piece) > safe:
+                break
+            self._window.popleft()
+            self._window_bytes -= len(piece)
+            self._budget.used -= len(piece)
+
+    def _release_window(self) -> None:
+        if not self._followers:
+            self._budget.used -= self._window_bytes
+            self._window.clear()
+            self._window_bytes = 0
+
+    # ---- storing ---------------------------------------------------------------------------------------------------
+
+    async def _store(self, writer: FillWriter) -> None:
+        try:
+            while self._writer is not None:
+                if self._rotation_wanted and writer.written > self.interval.start:
+                    await writer.rotate()
+                    self._rotation_wanted = False
+                    self.progress.notify()
+                batch = self._next_batch()
+                if not batch:
+                    if self.ended:
+                        break
+                    await self.progress.wait()
+                    continue
+                await writer.write(self._write_offset, batch)
+                self._write_offset += sum(len(piece) for piece in batch)
+                self._trim()
+                self._moved.notify()
+        except StorageError as error:
+            self._detach(str(error))
+        finally:
+            try:
+                await writer.finish()
+            except StorageError as error:
+                _log.warning("a fill could not be committed: %s", error)
+            self._writer = None
+            self._rotation_wanted = False
+            self._stored = True
+            self.progress.notify()
+            self._moved.notify()
+            self._close_if_done()
+
+    def _next_batch(self) -> list[memoryview]:
+        batch: list[memoryview] = []
+        size = 0
+        while self._unwritten and size < _WRITE_BATCH:
+            piece = self._unwritten.popleft()
+            batch.append(piece)
+            size += len(piece)
+        return batch
+
+    def _detach(self, why: str) -> None:
+        if self._writer is None:
+            return
+        _log.warning("storing stopped at %d of %s: %s", self._writer.written, self.interval, why)
+        self._metrics.fill_detached()
+        self._writer = None
+        self._unwritten.clear()
+        self.progress.notify()
+        self._moved.notify()
+
+    # ---- followers -------------------------------------------------------------------------------------------------
+
+    def attach(self, interval: Interval) -> Follower:
+        """Join as a reader of ``interval``, which must lie inside the fill's."""
+        follower = Follower(interval, self._loop.time())
+        self._followers.add(follower)
+        self._alone_since = None
+        self._moved.notify()
+        return follower
+
+    def detach(self, follower: Follower) -> None:
+        """Leave; the fill goes on for the others, or lingers."""
+        self._followers.discard(follower)
+        self._trim()
+        self._moved.notify()
+        self._close_if_done()
+
+    @property
+    def window_start(self) -> int:
+        """Absolute offset of the oldest byte in memory; the watermark when there is none."""
+        return self._window[0][0] if self._window else self.watermark
+
+    def brings(self, position: int) -> bool:
+        """Whether the byte at ``position`` is in memory or still to come."""
+        return self.window_start <= position and not (self.ended and position >= self.watermark)
+
+    def advanced(self, follower: Follower, count: int) -> None:
+        """The follower took ``count`` bytes."""
+        follower.position += count
+        follower.moved_at = self._loop.time()
+        if self._writer is None:
+            self._trim()
+        self._moved.notify()
+
+    def view(self, follower: Follower) -> memoryview | None:
+        """Bytes in memory at the follower's position, None when there are none."""
+        return self._view(follower.position, follower.end)
+
+    def _view(self, position: int, end: int) -> memoryview | None:
+        if not self._window or position < self._window[0][0] or position >= self.watermark:
+            return None
+        # Followers are usually at one of the two ends; a window holds some tens of pieces.
+        newest_offset, newest = self._window[-1]
+        if position >= newest_offset:
+            return newest[position - newest_offset : end - newest_offset]
+        for offset, piece in self._window:
+            if offset <= position < offset + len(piece):
+                return piece[position - offset : end - offset]
+        return None
+
+    async def until_readable(self, follower: Follower) -> bool:
+        """Wait for a byte at the follower's position. True when there is one; False when none will ever come."""
+        while follower.position >= self.watermark:
+            if self.ended:
+                return False
+            await self.progress.wait()
+        return True
+
+    async def commit_so_far(self) -> None:
+        """Have what is written so far committed, so that who fell out of the window can be sent it by ``sendfile`` (a
+        committed extent's readers never meet the writer's lock)."""
+        if self._stored:
+            return
+        self._rotation_wanted = True
+        self.progress.notify()
+        while self._rotation_wanted and not self._stored:
+            await self.progress.wait()

@@ -1,0 +1,128 @@
+"""What is under way to the origin, per object: leaders whose head is awaited, and fills that can be followed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from fastcache.engine.fill import Fill
+from fastcache.model import Interval, ObjectId
+from fastcache.policy.read_request import ReadRequest
+
+_NO_WAIT = 2.0
+"""Seconds for which nobody waits for a leader after one whose answer could not be followed."""
+_NO_WAIT_LIMIT = 10_000
+
+
+class Leader:
+    """A request on its way to the origin; its head releases everyone who waits, all at once."""
+
+    __slots__ = ("_done", "_flights", "object_id", "read")
+
+    def __init__(self, flights: Flights, object_id: ObjectId, read: ReadRequest) -> None:
+        self._flights = flights
+        self.object_id = object_id
+        self.read = read
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def land(self, *, followable: bool) -> None:
+        """The head is here (or never will be)."""
+        if not self._done.done():
+            self._done.set_result(None)
+            self._flights.landed(self, followable=followable)
+
+    async def head_within(self, seconds: float) -> None:
+        """Wait for the head, at most ``seconds``."""
+        await asyncio.wait((self._done,), timeout=seconds)
+
+
+class Flights:
+    """Keyed by object digest. Loop thread only."""
+
+    def __init__(self) -> None:
+        self._leaders: dict[bytes, list[Leader]] = {}
+        self._fills: dict[bytes, list[Fill]] = {}
+        self._no_wait: dict[bytes, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def lead(self, object_id: ObjectId, read: ReadRequest) -> Leader:
+        """Announce a request to the origin that others may wait for."""
+        leader = Leader(self, object_id, read)
+        self._leaders.setdefault(object_id.digest, []).append(leader)
+        return leader
+
+    def landed(self, leader: Leader, *, followable: bool) -> None:
+        """Called by the leader itself."""
+        digest = leader.object_id.digest
+        leaders = self._leaders.get(digest, [])
+        if leader in leaders:
+            leaders.remove(leader)
+            if not leaders:
+                del self._leaders[digest]
+        if followable:
+            self._no_wait.pop(digest, None)
+        else:
+            if len(self._no_wait) >= _NO_WAIT_LIMIT:
+                self._no_wait.clear()
+            self._no_wait[digest] = asyncio.get_running_loop().time() + _NO_WAIT
+
+    def leader_for(self, read: ReadRequest) -> Leader | None:
+        """A request under way whose answer would hold every byte of this one's."""
+        digest = read.object_id.digest
+        until = self._no_wait.get(digest)
+        if until is not None:
+            if asyncio.get_running_loop().time() < until:
+                return None
+            del self._no_wait[digest]
+        for leader in self._leaders.get(digest, ()):
+            if read.is_within(leader.read):
+                return leader
+        return None
+
+    def add(self, fill: Fill) -> None:
+        """Make a fill known until it has ended and is stored."""
+        self._fills.setdefault(fill.object_id.digest, []).append(fill)
+        task = asyncio.get_running_loop().create_task(self._forget_when_stored(fill))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forget_when_stored(self, fill: Fill) -> None:
+        await fill.run_to_end()
+        fills = self._fills[fill.object_id.digest]
+        fills.remove(fill)
+        if not fills:
+            del self._fills[fill.object_id.digest]
+
+    def fills_of(self, object_id: ObjectId) -> tuple[Fill, ...]:
+        """Fills of an object, oldest first."""
+        return tuple(self._fills.get(object_id.digest, ()))
+
+    def fill_for(self, object_id: ObjectId, interval: Interval) -> Fill | None:
+        """A fill that will hold all of ``interval`` and whose window has not left its beginning behind."""
+        for fill in self._fills.get(object_id.digest, ()):
+            if fill.interval.contains(interval) and fill.brings(interval.start):
+                return fill
+        return None
+
+    async def settled(self, object_id: ObjectId, seconds: float) -> bool:
+        """Wait until the fills whose transfer has ended are committed, at most ``seconds``; whether there were any."""
+        ended = [fill for fill in self.fills_of(object_id) if fill.ended]
+        if not ended:
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for fill in ended:
+                    await fill.run_to_end()
+        return True
+
+    def active(self) -> int:
+        """Fills under way or being committed."""
+        return sum(len(fills) for fills in self._fills.values())
+
+    async def close(self) -> None:
+        """Stop all fills and wait for their prefixes to be committed."""
+        fills = [fill for fills in self._fills.values() for fill in fills]
+        for fill in fills:
+            fill.stop()
+        for fill in fills:
+            await fill.run_to_end()

@@ -1,0 +1,49 @@
+"""HEAD of objects: forwarded as it is, unless a TTL says that the stored head may answer (SEMANTICS 11)."""
+
+from __future__ import annotations
+
+from fastcache.engine.asking import ask_origin
+from fastcache.engine.context import Context
+from fastcache.engine.exchange import Exchange
+from fastcache.engine.forwarding import relay
+from fastcache.engine.lessons import entry_is_fresh, forget_if_other, learn_from_refusal
+from fastcache.engine.serving import send_stored
+from fastcache.model import ChecksumState, HeadRecord, Result
+from fastcache.policy.freshness import Authorization
+from fastcache.policy.local_answer import answer_locally
+from fastcache.policy.read_request import ReadRequest
+from fastcache.policy.storable import NotStorable, judge_head, merge_checksums
+from fastcache.storage.store import Store
+
+
+async def handle_head(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
+    entry = await store.lookup(read.object_id)
+    record = entry.head
+    if record is not None and not read.must_ask and entry_is_fresh(ctx, entry) and _head_is_complete(read, record):
+        answer = answer_locally(read, record)
+        proof = entry.validation
+        age = 0.0 if proof is None else max(0.0, ctx.clock.boot() - proof.at)
+        await send_stored(ctx, exchange, read, record, answer, None, Result.HIT, age=age, validation=None, ttl=ctx.ttl)
+        return
+    asked = await ask_origin(ctx, exchange, read, ())
+    head = asked.response.head
+    if head.status == 200:
+        judged = judge_head(
+            head,
+            checksum_mode=read.checksum_mode,
+            at=ctx.clock.wall(),
+            honour_no_store=ctx.authorization is Authorization.NONE,
+        )
+        if isinstance(judged, NotStorable):
+            forget_if_other(ctx, store, read, head.get(b"etag"))
+        elif store.publish_head(read.object_id, merge_checksums(judged, entry.head), asked.token, asked.sent):
+            store.validate(read.object_id, asked.token, asked.sent, asked.at)
+    else:
+        learn_from_refusal(ctx, store, read, asked)
+    same = record is not None and entry.head is not None and entry.head.generation == record.generation
+    await relay(exchange, asked.response, Result.REVALIDATED if same and head.status == 200 else Result.MISS)
+
+
+def _head_is_complete(read: ReadRequest, record: HeadRecord) -> bool:
+    """A HEAD that asks for checksums is not answered from a head that cannot tell whether there are any."""
+    return not read.checksum_mode or record.checksum_state is not ChecksumState.UNKNOWN

@@ -1,0 +1,384 @@
+"""GET and HEAD of objects: plan, ask, serve, fill.
+
+One request takes these steps, each decided in ``policy``:
+
+1. Look for a *basis*: a current-looking head with every byte of the answer at hand, in extents or in a fill.
+2. Fresh by the operator's TTL (mode ``none``): serve the basis.
+3. A basis that must be proven: send the client's own request with our If-None-Match. 304: serve. Anything else is the
+   answer, or the start of a new fill.
+4. No basis: wait for a leader that is asking for the same bytes, at most ``follow_wait``, and look again; else lead:
+   send the client's request as it is and fill from the answer.
+
+A follower in ``revalidate`` is authorised by its own request, never by the leader's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from fastcache.engine.asking import Asked, ask_again, ask_origin
+from fastcache.engine.channel import ClientGoneError
+from fastcache.engine.context import Context
+from fastcache.engine.exchange import Exchange
+from fastcache.engine.fill import Fill, FillEndedError
+from fastcache.engine.flights import Leader
+from fastcache.engine.forwarding import relay
+from fastcache.engine.gaps import find_gaps, serve_with_gaps
+from fastcache.engine.heads import handle_head
+from fastcache.engine.lessons import entry_is_fresh, forget_if_other, learn_from_refusal
+from fastcache.engine.serving import ExtentSource, FillSource, Source, send_body, send_stored
+from fastcache.errors import StorageError
+from fastcache.model import Headers, HeadRecord, Interval, Result
+from fastcache.policy.cache_status import cache_status_headers
+from fastcache.policy.freshness import Authorization
+from fastcache.policy.local_answer import LocalAnswer, answer_locally
+from fastcache.policy.read_request import ReadRequest
+from fastcache.policy.revalidation import REFUSES_ADDITION, Verdict, judge_304, validator_to_add
+from fastcache.policy.storable import NotStorable, Storable, judge_body, merge_checksums
+from fastcache.protocol.framing import BodyFraming, Framing
+from fastcache.protocol.responses import forward_response_headers
+from fastcache.storage.entry import Entry
+from fastcache.storage.store import Store
+from fastcache.upstream.response import Response
+
+_log = logging.getLogger("fastcache.engine.reads")
+
+_MAX_ATTEMPTS = 4
+"""Looks at the index per request: a corrupt extent, a leader awaited, a fill that ended, each cost one."""
+
+
+@dataclass(slots=True)
+class _Basis:
+    """Everything needed to answer without a body from the origin, if the head turns out to be current."""
+
+    record: HeadRecord
+    answer: LocalAnswer
+    source: Source | None
+    followed: bool
+
+    def close(self) -> None:
+        if self.source is not None:
+            self.source.close()
+            self.source = None
+
+
+async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
+    """Answer one GET or HEAD."""
+    if read.method == b"HEAD":
+        await handle_head(ctx, store, exchange, read)
+        return
+    deadline = ctx.clock.boot() + ctx.follow_wait
+    for _ in range(_MAX_ATTEMPTS):
+        entry = await store.lookup(read.object_id)
+        basis = await _find_basis(ctx, store, entry, read)
+        try:
+            if basis is not None:
+                if await _serve_basis(ctx, store, exchange, read, entry, basis):
+                    return
+                continue
+            patience = deadline - ctx.clock.boot()
+            leader = ctx.flights.leader_for(read) if patience > 0 else None
+            if leader is not None:
+                await leader.head_within(patience)
+                continue
+        finally:
+            if basis is not None:
+                basis.close()
+        await _lead(ctx, store, exchange, read)
+        return
+    await _lead(ctx, store, exchange, read)
+
+
+# ---- with a basis ----
+
+
+async def _find_basis(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> _Basis | None:
+    """A head with all bytes of its answer at hand; the extents are opened, and checked, before anybody is asked."""
+    record = entry.head
+    if record is None:
+        return None
+    answer = answer_locally(read, record)
+    interval = answer.interval
+    if interval is None or interval.length == 0:
+        return _Basis(record, answer, None, followed=False)
+    source = await _open(store, entry, interval)
+    if source is None:
+        basis = await _follow(ctx, store, entry, read, record, answer, interval)
+        # What has arrived but is not committed yet is not worth another transfer: wait for it and look again.
+        if basis is not None or not await ctx.flights.settled(read.object_id, ctx.follow_wait):
+            return basis
+        if entry.head is not record:
+            return None
+        source = await _open(store, entry, interval)
+    return None if source is None else _Basis(record, answer, source, followed=False)
+
+
+async def _open(store: Store, entry: Entry, interval: Interval) -> ExtentSource | None:
+    reader = await store.open_range(entry, interval)
+    if reader is None:
+        return None
+    source = ExtentSource(reader)
+    try:
+        await source.prepare(interval)
+    except StorageError as error:
+        source.close()
+        _log.warning("a cached range could not be used: %s", error)
+        return None
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+async def _follow(
+    ctx: Context,
+    store: Store,
+    entry: Entry,
+    read: ReadRequest,
+    record: HeadRecord,
+    answer: LocalAnswer,
+    interval: Interval,
+) -> _Basis | None:
+    """A fill under way that brings the whole answer, or what the extents lack of it."""
+    if not ctx.flights.fills_of(read.object_id):
+        return None
+    fill = _usable_fill(ctx, read, record, interval)
+    if fill is not None:
+        return _Basis(record, answer, FillSource(ctx, read.object_id, fill, interval), followed=_joined(ctx, fill))
+    for fill in ctx.flights.fills_of(read.object_id):
+        if fill.interval.start < interval.end and interval.start < fill.window_start:
+            await fill.commit_so_far()  # it left our beginning behind: from extents, then
+    gaps = await find_gaps(store, entry, read)
+    if gaps is None:
+        return None
+    fill = _usable_fill(ctx, read, record, gaps.span)
+    if fill is None or gaps.record is not record:
+        gaps.close()
+        return None
+    return _Basis(record, answer, gaps.with_fill(ctx, read.object_id, fill), followed=_joined(ctx, fill))
+
+
+def _joined(ctx: Context, fill: Fill) -> bool:
+    """Count a follower. One of a fill whose bytes are all here, and only not committed yet, is a hit like any other."""
+    if fill.complete:
+        return False
+    ctx.metrics.follower_joined()
+    return True
+
+
+def _usable_fill(ctx: Context, read: ReadRequest, record: HeadRecord, interval: Interval) -> Fill | None:
+    fill = ctx.flights.fill_for(read.object_id, interval)
+    if fill is None or fill.record.generation != record.generation:
+        return None
+    return fill if ctx.fences.is_current(read.object_id, fill.token) else None
+
+
+async def _serve_basis(
+    ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, entry: Entry, basis: _Basis
+) -> bool:
+    """Serve the basis, after proving it where the mode asks for that. False: look again, nothing was answered."""
+    if entry_is_fresh(ctx, entry) and not read.must_ask and entry.head is basis.record:
+        if not await _prepared(basis):
+            return False
+        result = Result.COALESCED if basis.followed else Result.HIT
+        await _send_basis(ctx, exchange, read, entry, basis, result, None)
+        return True
+    if basis.answer.interval is None:
+        # A 304, 412 or 416 of ours would rest on an unproven head: the origin gives those itself.
+        await _lead(ctx, store, exchange, read)
+        return True
+    validator = None if ctx.refuses_additions else validator_to_add(read.conditions, basis.record)
+    added: Headers = ((b"If-None-Match", validator),) if validator is not None else ()
+    asked = await ask_origin(ctx, exchange, read, added)
+    if asked.added and asked.response.head.status in REFUSES_ADDITION:
+        asked = await ask_again(ctx, exchange, read, asked, remember=True)
+    if asked.added and asked.response.head.status == 304:
+        verdict = judge_304(asked.response.head, basis.record)
+        if verdict is Verdict.CURRENT:
+            asked.response.abort()
+            store.validate(read.object_id, asked.token, asked.sent, asked.at)
+            if not await _prepared(basis):
+                return False
+            result = Result.COALESCED if basis.followed else Result.REVALIDATED
+            await _send_basis(ctx, exchange, read, entry, basis, result, asked.response.head.headers)
+            return True
+        asked = await ask_again(ctx, exchange, read, asked, remember=False)
+    await _take_answer(ctx, store, exchange, read, asked, basis, None)
+    return True
+
+
+async def _prepared(basis: _Basis) -> bool:
+    """A followed fill has its first byte; one that ended early is no basis."""
+    if basis.answer.interval is None or basis.source is None or isinstance(basis.source, ExtentSource):
+        return True
+    try:
+        await basis.source.prepare(basis.answer.interval)
+    except FillEndedError:
+        return False
+    return True
+
+
+async def _send_basis(
+    ctx: Context,
+    exchange: Exchange,
+    read: ReadRequest,
+    entry: Entry,
+    basis: _Basis,
+    result: Result,
+    validation: Headers | None,
+) -> None:
+    answer = basis.answer
+    if validation is not None:
+        # Our validator made the origin ignore If-Modified-Since: test it against what the 304 says.
+        modified = next((value for name, value in validation if name.lower() == b"last-modified"), None)
+        answer = answer_locally(read, basis.record, last_modified=modified)
+    proof = entry.validation
+    age = 0.0 if validation is not None or proof is None else max(0.0, ctx.clock.boot() - proof.at)
+    ttl = ctx.ttl if ctx.authorization is Authorization.NONE else None
+    await send_stored(
+        ctx, exchange, read, basis.record, answer, basis.source, result, age=age, validation=validation, ttl=ttl
+    )
+
+
+async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
+    """Send the client's request as it is, with others free to wait for its head."""
+    leader = ctx.flights.lead(read.object_id, read)
+    try:
+        if read.may_ask_for_part and await _lead_with_gaps(ctx, store, exchange, read, leader):
+            return
+        asked = await ask_origin(ctx, exchange, read, ())
+        await _take_answer(ctx, store, exchange, read, asked, None, leader)
+    except (asyncio.CancelledError, ClientGoneError):
+        # The leader's client left, which says nothing about the object: one of those who wait leads next.
+        leader.land(followable=True)
+        raise
+    finally:
+        leader.land(followable=False)
+
+
+async def _lead_with_gaps(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, leader: Leader) -> bool:
+    gaps = await find_gaps(store, await store.lookup(read.object_id), read)
+    if gaps is None:
+        return False
+    try:
+        return await serve_with_gaps(ctx, store, exchange, read, gaps, leader)
+    finally:
+        gaps.close()
+
+
+async def _take_answer(
+    ctx: Context,
+    store: Store,
+    exchange: Exchange,
+    read: ReadRequest,
+    asked: Asked,
+    basis: _Basis | None,
+    leader: Leader | None,
+) -> None:
+    """The origin answered something else than a 304 to our validator."""
+    response = asked.response
+    head = response.head
+    if head.status not in (200, 206):
+        learn_from_refusal(ctx, store, read, asked)
+        await relay(exchange, response, Result.MISS if head.status != 304 else Result.REVALIDATED)
+        return
+    judged = judge_body(
+        head,
+        requested=read.absolute_interval(),
+        range_asked=read.range_field_sent,
+        checksum_mode=read.checksum_mode,
+        at=ctx.clock.wall(),
+        honour_no_store=ctx.authorization is Authorization.NONE,
+    )
+    if isinstance(judged, NotStorable):
+        forget_if_other(ctx, store, read, head.get(b"etag"))
+        await relay(exchange, response, Result.MISS, detail=judged.reason)
+        return
+    present = store.peek(read.object_id)
+    record = merge_checksums(judged.record, present.head if present is not None else None)
+    if not store.publish_head(read.object_id, record, asked.token, asked.sent):
+        # Overtaken by a write or a newer answer: right for this client, not to be kept.
+        await relay(exchange, response, Result.MISS, detail=b"overtaken")
+        return
+    store.validate(read.object_id, asked.token, asked.sent, asked.at)
+    if (
+        basis is not None
+        and basis.source is not None
+        and basis.record.generation == record.generation
+        and basis.answer.interval == judged.interval
+        and await _prepared(basis)
+    ):
+        # The origin sends bytes that are here already: cut it and serve ours, under its head.
+        response.abort()
+        result = Result.COALESCED if basis.followed else Result.REVALIDATED
+        await _send_under_origins_head(ctx, exchange, read, record, response, judged.interval, basis.source, result)
+        return
+    await _fill(ctx, store, exchange, read, Storable(record, judged.interval), asked, leader)
+
+
+async def _fill(
+    ctx: Context,
+    store: Store,
+    exchange: Exchange,
+    read: ReadRequest,
+    storable: Storable,
+    asked: Asked,
+    leader: Leader | None,
+) -> None:
+    """Store the body and serve it from behind its own watermark. From here on the fill owns the response."""
+    record, interval = storable.record, storable.interval
+    writer = store.begin_fill(read.object_id, record, asked.token, asked.sent, interval) if interval.length else None
+    fill = Fill(
+        read.object_id,
+        record,
+        interval,
+        asked.token,
+        asked.response,
+        writer,
+        ctx.fill_limits,
+        ctx.window_budget,
+        ctx.metrics,
+    )
+    source = FillSource(ctx, read.object_id, fill, interval)
+    try:
+        ctx.flights.add(fill)
+        fill.start()
+        if leader is not None:
+            leader.land(followable=True)
+        await _send_under_origins_head(
+            ctx,
+            exchange,
+            read,
+            record,
+            asked.response,
+            interval,
+            source,
+            Result.MISS,
+            stored=writer is not None,
+        )
+    finally:
+        source.close()
+
+
+async def _send_under_origins_head(
+    ctx: Context,
+    exchange: Exchange,
+    read: ReadRequest,
+    record: HeadRecord,
+    response: Response,
+    interval: Interval,
+    source: Source,
+    result: Result,
+    *,
+    stored: bool = False,
+) -> None:
+    exchange.result = result
+    head = response.head
+    headers = forward_response_headers(head) + cache_status_headers(result, forward_status=head.status, stored=stored)
+    try:
+        await exchange.send_head(head.status, headers, BodyFraming(Framing.LENGTH, interval.length))
+        await send_body(ctx, exchange, read, record, interval, source)
+    finally:
+        exchange.origin_bytes += response.bytes_received

@@ -1,0 +1,306 @@
+"""Answer a read from bytes that are here: committed extents, or a fill that is under way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from fastcache.engine.channel import FileSendError
+from fastcache.engine.context import Context
+from fastcache.engine.exchange import Exchange
+from fastcache.engine.fill import Fill, FillEndedError
+from fastcache.engine.forwarding import ask
+from fastcache.errors import CorruptFileError, StorageError, UpstreamError
+from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
+from fastcache.policy.cache_status import cache_status_headers
+from fastcache.policy.local_answer import LocalAnswer
+from fastcache.policy.read_request import ReadRequest
+from fastcache.policy.storable import NotStorable, judge_body
+from fastcache.policy.stored_headers import replayed_headers
+from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
+from fastcache.storage.reader import RangeReader
+
+_log = logging.getLogger("fastcache.engine.serving")
+
+SEND_WINDOW = 1024 * 1024
+"""Bytes per sendfile call, and per trip to the I/O threads for pages that are not resident."""
+VERIFY_AHEAD = 8 * 1024 * 1024
+"""Bytes whose checksums are looked at before the head goes out, so that rot in them is a miss and not a cut."""
+_OPEN_AHEAD = 32 * 1024 * 1024
+
+
+_IN_NOT_MODIFIED = frozenset(
+    {
+        b"etag",
+        b"last-modified",
+        b"cache-control",
+        b"expires",
+        b"vary",
+        b"x-amz-version-id",
+        b"x-amz-request-id",
+        b"x-amz-id-2",
+        b"x-amz-request-charged",
+    }
+)
+"""RFC 9110 section 15.4.5, and what S3 adds; a 304 describes no representation."""
+
+
+class AbortedAnswerError(UpstreamError):
+    """The answer was begun and cannot be completed: the connection is reset, never ended cleanly."""
+
+
+class ExtentSource:
+    """Committed extents that cover the whole answer, opened and pinned before anything else happens."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, reader: RangeReader | None) -> None:
+        self._reader = reader
+
+    async def prepare(self, interval: Interval) -> None:
+        """Check what the head's promise rests on. Raises CorruptFileError (the extent is gone from the index then)."""
+        if self._reader is not None and interval.length:
+            first = Interval(interval.start, min(interval.end, interval.start + VERIFY_AHEAD))
+            for window in windows(first):
+                if self._reader.unverified_or_cold(window):
+                    await self._reader.verify(window)
+
+    async def send(self, exchange: Exchange, interval: Interval) -> None:
+        """Send the interval. Raises AbortedAnswerError when it cannot be completed."""
+        if self._reader is not None:
+            await send_extents(exchange, self._reader, interval)
+
+    def close(self) -> None:
+        """Give up the pins."""
+        if self._reader is not None:
+            self._reader.close()
+
+
+class FillSource:
+    """A fill that holds or will hold the whole answer, joined as a follower."""
+
+    __slots__ = ("_ctx", "_fill", "_follower", "_object_id")
+
+    def __init__(self, ctx: Context, object_id: ObjectId, fill: Fill, interval: Interval) -> None:
+        self._ctx = ctx
+        self._object_id = object_id
+        self._fill = fill
+        self._follower = fill.attach(interval)
+
+    async def prepare(self, interval: Interval) -> None:
+        """Wait for the first byte. Raises FillEndedError when none will come."""
+        if interval.length and not await self._fill.until_readable(self._follower):
+            raise FillEndedError("the transfer that was followed ended early")
+
+    async def send(self, exchange: Exchange, interval: Interval) -> None:
+        """Send the interval behind the watermark. Raises AbortedAnswerError when the fill ends before it."""
+        fill, follower = self._fill, self._follower
+        while follower.position < follower.end:
+            view = fill.view(follower)
+            if view is not None:
+                await exchange.write(view)
+                fill.advanced(follower, len(view))
+            elif not await fill.until_readable(follower):
+                raise AbortedAnswerError("the origin's transfer ended before its announced length")
+            elif fill.view(follower) is None:
+                await self._send_committed(exchange)
+
+    async def _send_committed(self, exchange: Exchange) -> None:
+        """The follower fell out of the window: go on from committed extents, a bounded stretch at a time."""
+        fill, follower = self._fill, self._follower
+        store = self._ctx.store
+        if store is None:
+            raise AbortedAnswerError("fell behind a transfer that is not stored")
+        if follower.dropped:
+            raise AbortedAnswerError("fell behind a transfer that is not stored any more")
+        await fill.commit_so_far()
+        entry = await store.lookup(self._object_id)
+        reader = None
+        stretch = Interval(follower.position, follower.position)
+        if entry.head is not None and entry.head.generation == fill.record.generation:
+            gaps = store.missing(entry, Interval(follower.position, min(follower.end, follower.position + _OPEN_AHEAD)))
+            end = gaps[0].start if gaps else min(follower.end, follower.position + _OPEN_AHEAD)
+            stretch = Interval(follower.position, end)
+            if stretch.length:
+                reader = await store.open_range(entry, stretch)
+        if reader is None:
+            if fill.view(follower) is not None:
+                return
+            raise AbortedAnswerError("bytes that were followed are gone from the cache")
+        try:
+            for window in windows(stretch):
+                await send_extents(exchange, reader, window)
+                fill.advanced(follower, window.length)
+        finally:
+            reader.close()
+
+    def close(self) -> None:
+        """Leave the fill."""
+        self._fill.detach(self._follower)
+
+
+class PiecedSource:
+    """Extents and a fill one behind the other, each for its part of the answer."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[ExtentSource | FillSource, Interval]] = []
+
+    def add(self, source: ExtentSource | FillSource, interval: Interval) -> None:
+        """The next part; the source is ours to close."""
+        self._parts.append((source, interval))
+
+    async def prepare(self, interval: Interval) -> None:
+        """Wait for the first byte of what is under way. Raises FillEndedError when none will come."""
+        for source, part in self._parts:
+            if isinstance(source, FillSource):
+                await source.prepare(part)
+
+    async def send(self, exchange: Exchange, interval: Interval) -> None:
+        """Send the parts in order. Raises AbortedAnswerError when one cannot be completed."""
+        for source, part in self._parts:
+            await source.send(exchange, part)
+
+    def close(self) -> None:
+        """Give up every part."""
+        for source, _ in self._parts:
+            source.close()
+
+
+Source = ExtentSource | FillSource | PiecedSource
+
+
+def windows(interval: Interval) -> Iterator[Interval]:
+    """The interval in pieces of at most SEND_WINDOW."""
+    position = interval.start
+    while position < interval.end:
+        end = min(interval.end, position + SEND_WINDOW)
+        yield Interval(position, end)
+        position = end
+
+
+async def send_extents(exchange: Exchange, reader: RangeReader, interval: Interval) -> None:
+    """``sendfile`` an interval out of its pieces, never reading a page on the loop that is not resident."""
+    try:
+        for piece in reader.pieces:
+            begin = max(piece.start, interval.start)
+            end = min(piece.start + piece.length, interval.end)
+            if begin >= end:
+                continue
+            for window in windows(Interval(begin, end)):
+                if reader.unverified_or_cold(window):
+                    await reader.verify(window)
+                offset = piece.offset_in_file + (window.start - piece.start)
+                await exchange.channel.send_file(piece.fd, offset, window.length)
+    except (CorruptFileError, FileSendError, StorageError) as error:
+        raise AbortedAnswerError(f"a cached byte could not be read any more: {error}") from error
+
+
+async def send_body(
+    ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, interval: Interval, source: Source | None
+) -> None:
+    """Send the body behind a head that is out. What the source cannot give any more is asked of the origin, where the
+    client's signature allows that; otherwise AbortedAnswerError: the connection is reset, never ended cleanly."""
+    if source is not None and interval.length:
+        try:
+            await source.send(exchange, interval)
+        except (AbortedAnswerError, UpstreamError) as error:
+            rest = Interval(interval.start + exchange.body_sent(), interval.end)
+            if not read.may_ask_for_part:
+                raise AbortedAnswerError(str(error)) from error
+            _log.warning("an answer is continued from the origin at byte %d: %s", rest.start, error)
+            await continue_from_origin(ctx, exchange, read, record, rest)
+    await exchange.end()
+
+
+async def continue_from_origin(
+    ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, rest: Interval
+) -> None:
+    """The client's own request for the rest of exactly this generation (SEMANTICS 28), streamed past the cache."""
+    added = ((b"Range", b"bytes=%d-%d" % (rest.start, rest.end - 1)), (b"If-Match", record.generation.etag))
+    response = await ask(ctx, exchange, add=added, without=frozenset({b"range"}))
+    try:
+        judged = judge_body(
+            response.head,
+            requested=rest,
+            range_asked=True,
+            checksum_mode=False,
+            at=ctx.clock.wall(),
+            honour_no_store=False,
+        )
+        if (
+            response.head.status != 206
+            or isinstance(judged, NotStorable)
+            or judged.interval != rest
+            or judged.record.generation != record.generation
+        ):
+            raise AbortedAnswerError("the origin does not have the rest of this generation any more")
+        while piece := await response.read():
+            await exchange.write(piece)
+    finally:
+        exchange.origin_bytes += response.bytes_received
+        response.abort()
+
+
+async def send_stored(
+    ctx: Context,
+    exchange: Exchange,
+    read: ReadRequest,
+    record: HeadRecord,
+    answer: LocalAnswer,
+    source: Source | None,
+    result: Result,
+    *,
+    age: float,
+    validation: Headers | None,
+    ttl: float | None = None,
+) -> None:
+    """Send head and body of an answer that is known to be current.
+
+    ``validation`` holds the headers of the origin's answer to this very request, None when there was none: then the
+    request ids are ours.
+    """
+    exchange.result = result
+    exchange.object_size = record.generation.size
+    whole = answer.status == 200
+    headers: Headers = (
+        replayed_headers(
+            record, age=age, whole_object=whole, checksum_mode=read.checksum_mode, validation=validation or ()
+        )
+        if answer.status != 412 and answer.status != 416
+        else ()
+    )
+    if answer.status == 304:
+        headers = tuple((name, value) for name, value in headers if name.lower() in _IN_NOT_MODIFIED)
+    if validation is None or not any(name.lower() == b"x-amz-request-id" for name, _ in validation):
+        headers += exchange.request_ids()
+    headers += ((b"Age", b"%d" % max(0, int(age))),)
+    status = cache_status_headers(
+        result,
+        forward_status=exchange.origin_status,
+        ttl=None if ttl is None else max(0, int(ttl - age)),
+    )
+    if answer.status in (412, 416):
+        await _send_refusal(exchange, answer, result)
+        return
+    if answer.interval is None or read.method == b"HEAD":
+        length = answer.headers if read.method == b"HEAD" and answer.interval is not None else ()
+        await exchange.send_head(answer.status, headers + length + exchange.now_headers() + status, NO_BODY)
+        await exchange.end()
+        return
+    framing = BodyFraming(Framing.LENGTH, answer.interval.length)
+    fields = headers + answer.headers + exchange.now_headers() + status
+    await exchange.send_head(answer.status, fields, framing, more=answer.interval.length > 0)
+    await send_body(ctx, exchange, read, record, answer.interval, source)
+
+
+async def _send_refusal(exchange: Exchange, answer: LocalAnswer, result: Result) -> None:
+    if answer.status == 412:
+        await exchange.send_error(
+            412, "PreconditionFailed", "At least one of the preconditions you specified did not hold.", result=result
+        )
+    else:
+        await exchange.send_error(
+            416, "InvalidRange", "The requested range is not satisfiable", extra=answer.headers, result=result
+        )

@@ -1,0 +1,112 @@
+"""Requests that change something, or may: fence, unpublish, forward, fence again (DESIGN section 7, SEMANTICS 30, 31).
+
+Readers must never get the old content after the client learned that its write happened, whatever became of it. So the
+fence is raised before anything is forwarded and again on *any* outcome, and the last byte of the answer waits for the
+second raise.
+"""
+
+from __future__ import annotations
+
+from fastcache.engine.context import Context
+from fastcache.engine.exchange import Exchange
+from fastcache.engine.forwarding import ask, relay
+from fastcache.model import ObjectId, Result
+from fastcache.policy.request_class import UnsafeRequest
+from fastcache.protocol.framing import Framing
+from fastcache.protocol.s3xml import parse_delete_objects, root_element_name
+
+_DELETE_BODY_LIMIT = 2 * 1024 * 1024
+_ROOT_SEARCH = 64 * 1024
+
+
+class _Fenced:
+    """What one unsafe request may touch."""
+
+    def __init__(self, ctx: Context, object_ids: tuple[ObjectId, ...], bucket: ObjectId | None) -> None:
+        self._ctx = ctx
+        self.object_ids = object_ids
+        self._bucket = bucket
+
+    def raise_fences(self) -> None:
+        for object_id in self.object_ids:
+            self._ctx.fences.raise_object(object_id)
+        if self._bucket is not None:
+            self._ctx.fences.raise_bucket(self._bucket)
+
+    async def unpublish(self) -> None:
+        if self._ctx.store is not None:
+            for object_id in self.object_ids:
+                await self._ctx.store.unpublish(object_id)
+
+    def drop(self) -> None:
+        if self._ctx.store is not None:
+            for object_id in self.object_ids:
+                self._ctx.store.drop(object_id)
+
+
+async def handle_unsafe(ctx: Context, exchange: Exchange, unsafe: UnsafeRequest) -> None:
+    """Forward one unsafe request, fenced on both sides."""
+    body: bytes | None = None
+    object_ids, bucket = unsafe.object_ids, unsafe.bucket
+    if unsafe.deletes_named_in_body and bucket is not None:
+        body = await _whole_body(exchange)
+        named = None if body is None else _named(ctx, bucket, body)
+        if named is not None:
+            object_ids, bucket = named, None
+    fenced = _Fenced(ctx, object_ids, None if bucket is None else ctx.object_id(bucket, b""))
+    fenced.raise_fences()
+    await fenced.unpublish()
+    settled = False
+    beginning = _Beginning()
+    try:
+        response = await ask(ctx, exchange, body=body)
+
+        async def settle() -> None:
+            nonlocal settled
+            fenced.raise_fences()
+            settled = True
+            gone = unsafe.replaces_object or unsafe.deletes_named_in_body
+            if gone and 200 <= response.head.status < 300 and not beginning.is_error():
+                fenced.drop()
+
+        await relay(exchange, response, Result.PASS, before_end=settle, watch=beginning.take)
+    finally:
+        if not settled:
+            fenced.raise_fences()
+
+
+class _Beginning:
+    """The first bytes of an answer: Complete and Copy say 200 early and may still end in ``<Error>``."""
+
+    def __init__(self) -> None:
+        self._seen = bytearray()
+
+    def take(self, piece: memoryview) -> None:
+        if not self._seen:
+            piece = memoryview(bytes(piece).lstrip())  # the white space that keeps slow completions alive
+        if len(self._seen) < _ROOT_SEARCH:
+            self._seen += piece[: _ROOT_SEARCH - len(self._seen)]
+
+    def is_error(self) -> bool:
+        return root_element_name(bytes(self._seen)) == "Error"
+
+
+async def _whole_body(exchange: Exchange) -> bytes | None:
+    """The body of a DeleteObjects, when it can be read before anything is forwarded."""
+    framing = exchange.head.framing
+    if framing.kind is not Framing.LENGTH or framing.length > _DELETE_BODY_LIMIT or exchange.head.expect_continue:
+        return None
+    return b"".join([bytes(piece) async for piece in exchange.body()])
+
+
+def _named(ctx: Context, bucket: bytes, body: bytes) -> tuple[ObjectId, ...] | None:
+    try:
+        named = parse_delete_objects(body)
+    except ValueError:
+        return None
+    ids: dict[ObjectId, None] = {}
+    for key, version in named:
+        ids[ctx.object_id(bucket, key)] = None
+        if version is not None:
+            ids[ctx.object_id(bucket, key, version)] = None
+    return tuple(ids)

@@ -1,0 +1,290 @@
+"""One worker: builds everything from the settings, serves until told to stop, drains, and takes everything down.
+
+For now the worker is the only process: it opens its listening socket and the admin endpoint itself. A supervisor will
+hand it both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import uvloop
+
+from fastcache import __version__
+from fastcache._core.fences import Fences
+from fastcache.clock import SystemClock
+from fastcache.engine.context import Context
+from fastcache.engine.fill import FillLimits, WindowBudget
+from fastcache.lifecycle.settings import Settings
+from fastcache.observe import log
+from fastcache.observe.access_log import AccessLog
+from fastcache.observe.catalogue import GAUGES
+from fastcache.observe.lag import LagSampler
+from fastcache.observe.metrics import Metrics
+from fastcache.policy.freshness import Authorization
+from fastcache.protocol.requests import HeadLimits
+from fastcache.protocol.targets import Addressing
+from fastcache.server.admin import AdminServer, Health, Status
+from fastcache.server.frontend import Frontend
+from fastcache.server.listener import address_of, open_listener
+from fastcache.storage.metrics import StoreCounter
+from fastcache.storage.store import Store, StoreSettings
+from fastcache.upstream.pool import Pool
+from fastcache.upstream.settings import UpstreamSettings
+
+_log = logging.getLogger("fastcache.lifecycle")
+
+_LEAD_SHARE = 20
+"""A fill is at most a twentieth of the tier ahead of its readers (DESIGN section 2)."""
+_LEAD_FLOOR = 512 * 1024
+
+
+class _OriginMetrics:
+    """The upstream's callbacks as the product's metrics."""
+
+    __slots__ = ("_metrics",)
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def connection_opened(self) -> None:
+        self._metrics.origin_connection_opened()
+
+    def connection_closed(self) -> None: ...
+
+    def connect_failed(self) -> None:
+        self._metrics.origin_error("connect")
+
+    def request_sent(self, method: bytes) -> None: ...
+
+    def request_retried(self, method: bytes) -> None:
+        self._metrics.origin_error("retried")
+
+    def bytes_received(self, count: int) -> None:
+        self._metrics.origin_bytes(count)
+
+    def bytes_sent(self, count: int) -> None: ...
+
+
+class _StoreMetrics:
+    """The store's counts as the product's metrics."""
+
+    __slots__ = ("_receivers",)
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._receivers: dict[StoreCounter, Callable[[int], None]] = {
+            StoreCounter.STORED_BYTES: metrics.store_commit,
+            StoreCounter.EVICTED_FILES: lambda n: metrics.store_evicted(n, 0),
+            StoreCounter.EVICTED_BYTES: lambda n: metrics.store_evicted(0, n),
+            StoreCounter.CORRUPT_FILES: lambda n: _times(n, metrics.store_corrupt_file),
+            StoreCounter.IO_ERRORS: lambda n: _times(n, metrics.store_io_error),
+            StoreCounter.DISK_FULL: lambda n: _times(n, metrics.store_io_error),
+            StoreCounter.WRITE_BEHIND_DROPPED: lambda n: _times(n, metrics.store_write_dropped),
+        }
+
+    def count(self, counter: StoreCounter, amount: int = 1) -> None:
+        receiver = self._receivers.get(counter)
+        if receiver is not None:
+            receiver(amount)
+
+
+def _times(n: int, tell: Callable[[], None]) -> None:
+    for _ in range(n):
+        tell()
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. ConfigError when an address or the directory is not to be
+    had."""
+    log.configure(settings.log_level, settings.log_format)
+    for notice in settings.notices:
+        _log.info("%s", notice)
+    return uvloop.run(_main(settings))
+
+
+async def _main(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(_worker(settings))
+        print(f"listening on {worker.url} (admin {worker.admin_url})", flush=True)
+        _log.info("fastcache %s serves %s", __version__, settings.endpoint)
+        await stop.wait()
+        _log.info("draining")
+        worker.state.status = Status.DRAINING
+        if not await worker.frontend.drain(settings.timeouts.drain):
+            _log.warning("%d requests were still in flight after the drain limit", worker.frontend.in_flight)
+    _log.info("stopped")
+    return 0
+
+
+class State:
+    """Where in its life the worker is; what ``/health`` answers from."""
+
+    def __init__(self) -> None:
+        self.status = Status.STARTING
+
+    def health(self) -> Health:
+        return Health(self.status)
+
+
+class Worker:
+    """What is running, for the main coroutine and for tests that embed it."""
+
+    def __init__(self, ctx: Context, frontend: Frontend, state: State, url: str, admin_url: str) -> None:
+        self.ctx = ctx
+        self.frontend = frontend
+        self.state = state
+        self.url = url
+        self.admin_url = admin_url
+
+
+@contextlib.asynccontextmanager
+async def _worker(settings: Settings) -> AsyncIterator[Worker]:
+    clock = SystemClock()
+    metrics = Metrics()
+    fences = Fences()
+    state = State()
+    async with contextlib.AsyncExitStack() as stack:
+        listener = stack.enter_context(_listening(settings))
+        store = await _open_store(settings, fences, clock, metrics) if settings.cache else None
+        if store is not None:
+            stack.push_async_callback(store.close)
+        pool = Pool(settings.endpoint, _upstream_settings(settings), metrics=_OriginMetrics(metrics))
+        stack.push_async_callback(pool.close)
+        access_log = AccessLog(settings.access_log, settings.access_log_file, metrics)
+        stack.callback(access_log.close)
+        ctx = _context(settings, pool, store, fences, clock, metrics, access_log)
+        stack.push_async_callback(ctx.flights.close)
+        limits = HeadLimits(
+            bytes=settings.limits.head_bytes,
+            fields=settings.limits.header_fields,
+            target=settings.limits.target_bytes,
+        )
+        frontend = Frontend(
+            ctx,
+            limits=limits,
+            max_connections=settings.limits.max_connections,
+            head_timeout=settings.timeouts.head,
+            idle_timeout=settings.timeouts.keep_alive,
+            stall_timeout=settings.timeouts.client_stall,
+            networks=settings.allow_from,
+        )
+        stack.push_async_callback(frontend.close)
+        _register_gauges(metrics, ctx, frontend)
+        admin = AdminServer(settings.admin_host, settings.admin_port, state.health, metrics)
+        await admin.start()
+        stack.push_async_callback(admin.stop)
+        sampler = LagSampler(metrics)
+        sampler.start()
+        stack.push_async_callback(sampler.stop)
+        frontend.start([listener.fileno()])
+        state.status = Status.OK
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the process: keep it out of every later collection
+        host, port = address_of(listener)
+        yield Worker(ctx, frontend, state, _url(host, port), _url(settings.admin_host, admin.port))
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listening(settings: Settings) -> socket.socket:
+    return open_listener(settings.host, settings.port, congestion=settings.tcp_congestion or None)
+
+
+async def _open_store(settings: Settings, fences: Fences, clock: SystemClock, metrics: Metrics) -> Store:
+    return await Store.open(
+        StoreSettings(
+            directory=settings.cache_dir,
+            capacity=settings.cache_size,
+            io_threads=settings.io_threads,
+            durability="fsync" if settings.durability == "fsync" else "none",
+        ),
+        fences,
+        clock,
+        _StoreMetrics(metrics),
+    )
+
+
+def _upstream_settings(settings: Settings) -> UpstreamSettings:
+    return UpstreamSettings(
+        connect_timeout=settings.timeouts.connect,
+        first_byte_timeout=settings.timeouts.first_byte,
+        idle_timeout=settings.timeouts.origin_idle,
+        pool_idle=settings.timeouts.pool_idle,
+        ca_file=None if settings.ca_file is None else str(settings.ca_file),
+        tcp_congestion=settings.tcp_congestion or None,
+    )
+
+
+def _context(
+    settings: Settings,
+    pool: Pool,
+    store: Store | None,
+    fences: Fences,
+    clock: SystemClock,
+    metrics: Metrics,
+    access_log: AccessLog,
+) -> Context:
+    lead = max(_LEAD_FLOOR, min(settings.fill.lead, settings.cache_size // _LEAD_SHARE))
+    return Context(
+        origin=settings.endpoint,
+        addressing=Addressing(
+            accepted_hosts=(*_own_names(), *(name.encode("ascii") for name in settings.hosts)),
+            virtual_host_suffixes=tuple(name.encode("ascii") for name in settings.virtual_host_suffixes),
+            endpoint_host=settings.endpoint.host.encode("ascii"),
+        ),
+        pool=pool,
+        store=store,
+        fences=fences,
+        clock=clock,
+        metrics=metrics,
+        access_log=access_log,
+        authorization=Authorization(settings.authorization),
+        ttl=settings.ttl,
+        follow_wait=settings.fill.follow_wait,
+        fill_limits=FillLimits(
+            lead=lead,
+            window=settings.fill.window,
+            linger_bytes=settings.fill.linger_bytes,
+            linger=settings.fill.linger,
+            detach_after=settings.fill.detach_after,
+        ),
+        window_budget=WindowBudget(settings.fill.window_budget),
+        max_requests=settings.limits.max_requests_in_flight,
+    )
+
+
+def _own_names() -> tuple[bytes, ...]:
+    """This machine's own names, which clients may use as Host (SEMANTICS 3)."""
+    name = socket.gethostname()
+    names = {name, socket.getfqdn(name)}
+    return tuple(n.encode("idna") if not n.isascii() else n.encode("ascii") for n in sorted(names) if n)
+
+
+def _register_gauges(metrics: Metrics, ctx: Context, frontend: Frontend) -> None:
+    values: dict[str, Callable[[], float]] = {
+        "fastcache_open_connections": frontend.reactor.connections,
+        "fastcache_fills_active": ctx.flights.active,
+        "fastcache_window_bytes": lambda: ctx.window_budget.used,
+        "fastcache_origin_pool_connections": lambda: ctx.pool.open_connections,
+    }
+    store = ctx.store
+    if store is not None:
+        values |= {
+            "fastcache_cache_bytes": lambda: store.stats().used,
+            "fastcache_cache_capacity_bytes": lambda: store.stats().capacity,
+            "fastcache_memory_objects": lambda: store.stats().objects_in_memory,
+        }
+    for name, value in values.items():
+        metrics.gauge(name, GAUGES[name].help, value)

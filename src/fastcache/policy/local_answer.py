@@ -1,0 +1,58 @@
+"""What a read gets when the stored head is known to be current: status, interval and the fields that depend on both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastcache._core.conditions import evaluate, if_range_matches
+from fastcache._core.ranges import Unsatisfiable, format_content_range, format_unsatisfied_range
+from fastcache.model import Headers, HeadRecord, Interval
+from fastcache.policy.read_request import ReadRequest
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAnswer:
+    """``interval`` is what a body consists of; None for answers without stored bytes (304, 412, 416)."""
+
+    status: int
+    interval: Interval | None
+    headers: Headers = ()
+
+    @property
+    def whole_object(self) -> bool:
+        return self.status == 200
+
+
+def answer_locally(read: ReadRequest, record: HeadRecord, *, last_modified: bytes | None = None) -> LocalAnswer:
+    """Evaluate conditions (RFC 9110 section 13.2.2), If-Range and Range (section 14) against the current head.
+
+    ``last_modified`` overrides the stored one (from a 304 to this very request).
+    """
+    conditions = read.conditions
+    modified = last_modified or record.last_modified
+    etag = record.generation.etag
+    verdict = evaluate(
+        read.method,
+        etag,
+        modified,
+        conditions.if_match,
+        conditions.if_none_match,
+        conditions.if_modified_since,
+        conditions.if_unmodified_since,
+    )
+    if verdict:
+        return LocalAnswer(verdict, None)
+    size = record.generation.size
+    wanted = read.range
+    if wanted is not None and (conditions.if_range is None or if_range_matches(conditions.if_range, etag, modified)):
+        interval = wanted.resolve(size)
+        if isinstance(interval, Unsatisfiable):
+            return LocalAnswer(416, None, ((b"Content-Range", format_unsatisfied_range(size)),))
+        field = format_content_range(interval.start, interval.end, size)
+        return LocalAnswer(206, interval, ((b"Content-Range", field), _length(interval)))
+    whole = Interval(0, size)
+    return LocalAnswer(200, whole, (_length(whole),))
+
+
+def _length(interval: Interval) -> tuple[bytes, bytes]:
+    return (b"Content-Length", b"%d" % interval.length)

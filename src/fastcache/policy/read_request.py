@@ -1,0 +1,52 @@
+"""A GET or HEAD of an object, reduced to what decides how it is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastcache._core.ranges import RangeSpec
+from fastcache.model import Interval, ObjectId
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The client's own preconditions, raw field values (RFC 9110 section 13.1)."""
+
+    if_match: bytes | None = None
+    if_none_match: bytes | None = None
+    if_modified_since: bytes | None = None
+    if_unmodified_since: bytes | None = None
+    if_range: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """``range`` is a single satisfiable-looking range; anything else in the Range field means the whole object, as S3
+    answers it (an invalid field is ignored, several ranges are not supported)."""
+
+    method: bytes
+    object_id: ObjectId
+    range: RangeSpec | None
+    conditions: Conditions
+    checksum_mode: bool
+    must_ask: bool
+    """The origin must see this very request, whatever a TTL says (SEMANTICS 19, 21)."""
+    range_field_sent: bool = False
+    """A Range field of any form goes to the origin, so a 206 is a legitimate answer."""
+    may_ask_for_part: bool = False
+    """A Range and an If-Match of ours may go out with this request."""
+
+    def absolute_interval(self) -> Interval | None:
+        """The interval asked for, as far as it can be told without the object's size; the end may lie past it."""
+        if self.range is None or self.range.first is None:
+            return None
+        end = self.range.last + 1 if self.range.last is not None else 1 << 62
+        return Interval(self.range.first, end)
+
+    def is_within(self, other: ReadRequest) -> bool:
+        """Whether the answer to ``other`` holds every byte of the answer to this one, judged before either size is
+        known."""
+        if other.range is None or other.range == self.range:
+            return True
+        mine, theirs = self.absolute_interval(), other.absolute_interval()
+        return mine is not None and theirs is not None and theirs.contains(mine)

@@ -1,0 +1,174 @@
+"""What a request is to the cache: a read it may answer, an unsafe request it must fence, or something to pass on.
+
+Unknown is never a hit: a read is cacheable only when everything in its query is on a list (SEMANTICS 5, 8, 20-28).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastcache._core.ranges import parse as parse_range
+from fastcache.model import ObjectId
+from fastcache.policy.read_request import Conditions, ReadRequest
+from fastcache.policy.signed import may_ask_for_part
+from fastcache.protocol.query import QueryKind
+from fastcache.protocol.requests import RequestHead
+from fastcache.protocol.targets import S3Target
+
+SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+_READABLE_QUERY = frozenset(
+    {QueryKind.NEUTRAL, QueryKind.PRESIGN_V4, QueryKind.PRESIGN_V2, QueryKind.VERSION, QueryKind.HOISTED}
+)
+_MUST_REACH_ORIGIN = frozenset({b"x-amz-request-payer", b"x-amz-expected-bucket-owner", b"origin"})
+_KNOWN_AMZ = frozenset(
+    {
+        b"x-amz-date",
+        b"x-amz-content-sha256",
+        b"x-amz-security-token",
+        b"x-amz-user-agent",
+        b"x-amz-checksum-mode",
+        b"x-amz-request-payer",
+        b"x-amz-expected-bucket-owner",
+    }
+)
+_SSE_CUSTOMER = b"x-amz-server-side-encryption-customer-"
+
+IdentityOf = Callable[[bytes, bytes, bytes | None], ObjectId]
+"""(bucket, key, version) to the identity at this origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequest:
+    """Safe, and nothing for the cache; ``reason`` is a token for Cache-Status."""
+
+    reason: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnsafeRequest:
+    """Changes something, or may. ``object_ids`` are fenced; the whole bucket's epoch is raised when they cannot be
+    named, which is always safe."""
+
+    object_ids: tuple[ObjectId, ...]
+    bucket: bytes | None
+    """Bucket whose epoch is raised."""
+    deletes_named_in_body: bool = False
+    """DeleteObjects: the keys stand in the body."""
+    replaces_object: bool = False
+    """A 2xx means that the stored generation is gone, not only unproven."""
+
+
+Classified = ReadRequest | UnsafeRequest | PassRequest
+
+
+def classify(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> Classified:
+    """Classify one request. Pure: the same head gives the same answer."""
+    if head.method not in SAFE_METHODS:
+        return _unsafe(head, target, identity_of)
+    if head.method == b"OPTIONS":
+        return PassRequest(b"method")
+    return _read(head, target, identity_of)
+
+
+def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> ReadRequest | PassRequest:
+    if target.bucket is None or target.key is None:
+        return PassRequest(b"not-an-object")
+    reason = _read_refusal(head, target)
+    if reason is not None:
+        return PassRequest(reason)
+    query = target.query
+    range_field = head.get(b"range")
+    spec = parse_range(range_field) if range_field is not None else None
+    if head.method == b"HEAD" and range_field is not None:
+        return PassRequest(b"head-range")
+    must_ask = any(name.lower() in _MUST_REACH_ORIGIN for name, _ in head.headers) or any(
+        name in _MUST_REACH_ORIGIN for name, _ in query.hoisted
+    )
+    mode = head.get(b"x-amz-checksum-mode") or query.hoisted_value(b"x-amz-checksum-mode")
+    return ReadRequest(
+        method=head.method,
+        object_id=identity_of(target.bucket, target.key, target.version),
+        range=None if spec is None or spec.is_multi else spec,
+        conditions=Conditions(
+            _joined(head, b"if-match"),
+            _joined(head, b"if-none-match"),
+            head.get(b"if-modified-since"),
+            head.get(b"if-unmodified-since"),
+            head.get(b"if-range"),
+        ),
+        checksum_mode=mode is not None and mode.lower() == b"enabled",
+        must_ask=must_ask or _demands_fresh(head),
+        range_field_sent=range_field is not None,
+        may_ask_for_part=may_ask_for_part(head, query) and (spec is None or not spec.is_multi),
+    )
+
+
+def _read_refusal(head: RequestHead, target: S3Target) -> bytes | None:
+    query = target.query
+    if not target.cacheable_identity:
+        return b"ambiguous-key"
+    if not query.well_formed or not query.kinds <= _READABLE_QUERY:
+        return b"query"
+    if any(name not in _KNOWN_AMZ for name, _ in query.hoisted):
+        return b"query"
+    if head.framing.length or head.framing.kind.value == "chunked":
+        return b"body"
+    if head.expect_continue:
+        return b"expect"
+    for name, _ in head.headers:
+        lower = name.lower()
+        if lower.startswith(_SSE_CUSTOMER):
+            return b"sse-c"
+        if lower.startswith(b"x-amz-") and lower not in _KNOWN_AMZ:
+            return b"header"
+        if lower == b"cookie":
+            return b"header"
+    if b"no-store" in _directives(head):
+        return b"no-store"
+    return None
+
+
+def _directives(head: RequestHead) -> frozenset[bytes]:
+    fields = head.get_all(b"cache-control")
+    return frozenset(part.strip().lower() for field in fields for part in field.split(b","))
+
+
+def _demands_fresh(head: RequestHead) -> bool:
+    directives = _directives(head)
+    return b"no-cache" in directives or b"max-age=0" in directives or b"no-cache" in (head.get(b"pragma") or b"")
+
+
+def _joined(head: RequestHead, name: bytes) -> bytes | None:
+    """List-valued fields may come several times and mean their concatenation (RFC 9110 section 5.3)."""
+    values = head.get_all(name)
+    return b", ".join(values) if values else None
+
+
+def _unsafe(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> UnsafeRequest:
+    bucket = target.bucket
+    if bucket is None:
+        return UnsafeRequest((), None)
+    if target.key is None:
+        if head.method == b"POST" and b"delete" in target.query.names:
+            return UnsafeRequest((), bucket, deletes_named_in_body=True)
+        # Bucket writes, and forms whose key stands in a part (perhaps as ${filename}): the whole bucket.
+        return UnsafeRequest((), bucket)
+    if b"renameObject" in target.query.names or head.get(b"x-amz-rename-source") is not None:
+        return UnsafeRequest((), bucket)
+    versions = (None, *target.query.versions)
+    ids = tuple(identity_of(bucket, key, version) for key in target.alternative_keys for version in versions)
+    return UnsafeRequest(ids, None, replaces_object=_replaces(head, target))
+
+
+_KEEPS_CONTENT = frozenset({b"tagging", b"acl", b"retention", b"legal-hold", b"restore", b"select", b"torrent"})
+
+
+def _replaces(head: RequestHead, target: S3Target) -> bool:
+    names = target.query.names
+    if names & _KEEPS_CONTENT:
+        return False
+    if b"uploadId" in names:
+        return head.method == b"POST"  # Complete; parts and aborts leave the object as it is
+    return b"uploads" not in names

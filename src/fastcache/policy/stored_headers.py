@@ -1,0 +1,112 @@
+"""Which response headers are stored, and which of them a hit may replay (SEMANTICS 14, 16-18)."""
+
+from __future__ import annotations
+
+from fastcache.model import ChecksumState, Headers, HeadRecord
+
+_NEVER_STORED = frozenset(
+    {
+        # framing and time belong to each response alone
+        b"content-length",
+        b"content-range",
+        b"date",
+        b"age",
+        b"connection",
+        b"keep-alive",
+        b"transfer-encoding",
+        b"trailer",
+        b"upgrade",
+        b"proxy-authenticate",
+        b"proxy-connection",
+        b"via",
+        b"cache-status",
+        b"x-cache",
+        # what an origin says to one client or about one request
+        b"set-cookie",
+        b"set-cookie2",
+        b"alt-svc",
+        b"strict-transport-security",
+        b"x-amz-request-charged",
+        b"x-amz-request-id",
+        b"x-amz-id-2",
+        b"x-trans-id",
+        b"x-openstack-request-id",
+        # part-scoped answers never describe the object
+        b"x-amz-mp-parts-count",
+    }
+)
+
+# They change without a new ETag, so an older hit cannot vouch for them.
+_OMITTED_WHEN_OLD = frozenset(
+    {
+        b"x-amz-tagging-count",
+        b"x-amz-restore",
+        b"x-amz-expiration",
+        b"x-amz-replication-status",
+        b"x-amz-storage-class",
+        b"x-amz-object-lock-mode",
+        b"x-amz-object-lock-retain-until-date",
+        b"x-amz-object-lock-legal-hold",
+    }
+)
+VOLATILE_AFTER = 60.0
+"""Seconds after which a hit leaves out headers that change without a new ETag."""
+
+_FROM_VALIDATION = frozenset({b"x-amz-request-id", b"x-amz-id-2", b"x-amz-request-charged", b"vary"})
+
+
+def is_checksum(name: bytes) -> bool:
+    """Whether ``name`` (lower case) carries a checksum of the whole object."""
+    return name == b"content-md5" or (name.startswith(b"x-amz-checksum-"))
+
+
+def storable_headers(headers: Headers) -> Headers:
+    """The header set worth keeping: no framing, no per-request fields, no CORS, no checksums."""
+    return tuple((name, value) for name, value in headers if _is_storable(name.lower()))
+
+
+def _is_storable(name: bytes) -> bool:
+    return name not in _NEVER_STORED and not name.startswith(b"access-control-") and not is_checksum(name)
+
+
+def checksum_headers(headers: Headers) -> Headers:
+    """The whole object's checksum fields of a response that describes the whole object."""
+    return tuple((name, value) for name, value in headers if is_checksum(name.lower()))
+
+
+def checksums_of(headers: Headers, *, whole_object: bool, mode_asked: bool) -> tuple[ChecksumState, Headers]:
+    """What a response tells about the object's checksums (SEMANTICS 18).
+
+    Only an answer about the whole object counts (S3 returns part checksums for parts and part-aligned ranges), and only
+    one that was asked with ``x-amz-checksum-mode`` can say that there are none.
+    """
+    if not whole_object:
+        return ChecksumState.UNKNOWN, ()
+    found = checksum_headers(headers)
+    if mode_asked:
+        return (ChecksumState.KNOWN, found) if found else (ChecksumState.NONE, ())
+    return ChecksumState.UNKNOWN, ()
+
+
+def replayed_headers(
+    record: HeadRecord, *, age: float, whole_object: bool, checksum_mode: bool, validation: Headers = ()
+) -> Headers:
+    """The stored header set as a hit sends it, with what the validating 304 contributes.
+
+    ``age`` is seconds since the head was last proven. From ``validation`` (the headers of a 304 to this very request)
+    come the request ids, ``x-amz-request-charged``, CORS and Vary, never ``Content-*``, ETag or metadata: servers have
+    been seen to put nonsense there.
+    """
+    fresh = tuple((n, v) for n, v in validation if _is_from_validation(n.lower()))
+    overridden = {n.lower() for n, _ in fresh}
+    kept = tuple(
+        (name, value)
+        for name, value in record.headers
+        if name.lower() not in overridden and not (age > VOLATILE_AFTER and name.lower() in _OMITTED_WHEN_OLD)
+    )
+    checksums = record.checksums if whole_object and checksum_mode else ()
+    return kept + checksums + fresh
+
+
+def _is_from_validation(name: bytes) -> bool:
+    return name in _FROM_VALIDATION or name.startswith(b"access-control-")

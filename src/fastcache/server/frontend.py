@@ -1,0 +1,185 @@
+"""Between the connection core and the engine: one task per request, one channel per connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from ipaddress import IPv4Network, IPv6Network
+
+from fastcache._core.reactor import Reactor
+from fastcache.engine.channel import ClientGoneError, PlainChannel
+from fastcache.engine.context import Context
+from fastcache.engine.dispatch import refuse, serve_request
+from fastcache.engine.serving import AbortedAnswerError
+from fastcache.errors import RequestError
+from fastcache.protocol.requests import HeadLimits
+
+_log = logging.getLogger("fastcache.server")
+
+_SWEEP = 0.5
+"""Seconds between two looks at the connections' timeouts."""
+
+_BAD_HEAD = {
+    431: RequestError("The request head is larger than allowed.", status=431, code="RequestHeaderSectionTooLarge"),
+    408: RequestError("The request head did not arrive in time.", status=408, code="RequestTimeout"),
+}
+_DENIED = RequestError("This cache does not serve your address.", status=403, code="AccessDenied")
+
+
+class Frontend:
+    """Owns the reactor and every client connection of this worker."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        *,
+        limits: HeadLimits,
+        max_connections: int,
+        head_timeout: float,
+        idle_timeout: float,
+        stall_timeout: float,
+        networks: tuple[IPv4Network | IPv6Network, ...],
+    ) -> None:
+        self._ctx = ctx
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._channels: dict[int, PlainChannel] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.reactor = Reactor(
+            self,
+            max_connections=max_connections,
+            head_limit=limits.bytes,
+            head_timeout=head_timeout,
+            idle_timeout=idle_timeout,
+            stall_timeout=stall_timeout,
+            networks=[(network.network_address.packed, network.prefixlen) for network in networks],
+        )
+
+    # ---- life
+
+    def start(self, listening: list[int]) -> None:
+        """Accept from these listening descriptors."""
+        for fd in listening:
+            self.reactor.listen(fd)
+        self._loop.add_reader(self.reactor.fileno(), self.reactor.drain)
+        self._sweep()
+
+    async def drain(self, seconds: float) -> bool:
+        """Accept no more, let requests in flight end. False when ``seconds`` passed before all had."""
+        self._ctx.draining = True
+        self.reactor.stop_listening()
+        self.reactor.close_idle()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being answered."""
+        return len(self._tasks)
+
+    async def close(self) -> None:
+        """End what is left and give the loop back."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._loop.remove_reader(self.reactor.fileno())
+
+    def _sweep(self) -> None:
+        self.reactor.sweep()
+        if self._ctx.draining:
+            self.reactor.close_idle()
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+
+    # ---- from the reactor
+
+    def on_request(self, cid: int, head: bytes) -> None:
+        """A complete head: start its exchange."""
+        channel = self._channel(cid)
+        if not self.reactor.admitted(cid):
+            self._ctx.metrics.refused("address")
+            self._start(cid, self._refuse(channel, _DENIED))
+            return
+        self._start(cid, self._serve(channel, head))
+
+    def on_bad_head(self, cid: int, status: int) -> None:
+        """A head over the limit, or too slow."""
+        self._ctx.metrics.refused("head")
+        self._start(cid, self._refuse(self._channel(cid), _BAD_HEAD[status]))
+
+    def on_readable(self, cid: int) -> None:
+        channel = self._channels.get(cid)
+        if channel is not None:
+            channel.notify_readable()
+
+    def on_writable(self, cid: int, ok: bool) -> None:
+        channel = self._channels.get(cid)
+        if channel is not None:
+            channel.notify_writable(ok)
+
+    def on_abort(self, cid: int) -> None:
+        """The client is gone: stop working for it. What others follow goes on without it."""
+        channel = self._channels.get(cid)
+        task = self._tasks.get(cid)
+        if channel is None or task is None:
+            self.reactor.close(cid)
+            return
+        channel.notify_gone()
+        task.cancel()
+
+    def on_callback_error(self, cid: int, error: Exception) -> None:
+        """A bug in one of the methods above; its connection is already reset."""
+        _log.error("connection callback failed", exc_info=error)
+        self._channels.pop(cid, None)
+
+    # ---- tasks
+
+    def _channel(self, cid: int) -> PlainChannel:
+        channel = PlainChannel(self.reactor, cid, self._loop)
+        self._channels[cid] = channel
+        return channel
+
+    def _start(self, cid: int, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks[cid] = task
+        self._idle.clear()
+
+    async def _serve(self, channel: PlainChannel, head: bytes) -> None:
+        await self._run(channel, serve_request(self._ctx, channel, head, self._limits))
+
+    async def _refuse(self, channel: PlainChannel, error: RequestError) -> None:
+        await self._run(channel, refuse(self._ctx, channel, error))
+
+    async def _run(self, channel: PlainChannel, answer: Coroutine[None, None, bool]) -> None:
+        """Run one exchange and decide what becomes of its connection: kept, ended, or reset when the answer is not
+        complete."""
+        cid = channel.cid
+        complete = keep = False
+        try:
+            keep = await answer
+            complete = True
+        except (ClientGoneError, asyncio.CancelledError):
+            pass
+        except AbortedAnswerError as error:
+            _log.warning("an answer was cut off: %s", error)
+        except Exception:  # noqa: BLE001 - the last line of defence: a bug costs its own request and is logged whole
+            _log.exception("a request failed in an unexpected way")
+        finally:
+            self._channels.pop(cid, None)
+            self._tasks.pop(cid, None)
+            if not self._tasks:
+                self._idle.set()
+            if complete:
+                self.reactor.finish(cid, keep)
+            else:
+                self.reactor.abort(cid)
