@@ -43,3 +43,8 @@ def test_the_readme_installs_the_package_under_its_name() -> None:
     assert f"pip install {project['name']}\n" in readme
     assert f"pip install '{project['name']}[demo]'" in readme
     assert "demo" in project["optional-dependencies"]
+
+
+def test_the_readme_links_to_every_page_of_the_docs() -> None:
+    linked = set(_LINK.findall(PAGES[0].read_text()))
+    assert {f"docs/{page.name}" for page in PAGES[1:]} - linked == set()
