@@ -5,13 +5,14 @@ Unknown is never a hit: a read is cacheable only when everything in its query is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fastcache._core.ranges import parse as parse_range
 from fastcache.model import ObjectId
 from fastcache.policy.read_request import Conditions, ReadRequest
 from fastcache.policy.signed import may_ask_for_part
+from fastcache.protocol.framing import Framing
 from fastcache.protocol.query import QueryKind
 from fastcache.protocol.requests import RequestHead
 from fastcache.protocol.targets import S3Target
@@ -21,6 +22,7 @@ SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _READABLE_QUERY = frozenset(
     {QueryKind.NEUTRAL, QueryKind.PRESIGN_V4, QueryKind.PRESIGN_V2, QueryKind.VERSION, QueryKind.HOISTED}
 )
+_S3_WRITES = frozenset({b"PUT", b"POST", b"DELETE"})
 _MUST_REACH_ORIGIN = frozenset({b"x-amz-request-payer", b"x-amz-expected-bucket-owner", b"origin"})
 _KNOWN_AMZ = frozenset(
     {
@@ -113,7 +115,7 @@ def _read_refusal(head: RequestHead, target: S3Target) -> bytes | None:
         return b"query"
     if any(name not in _KNOWN_AMZ for name, _ in query.hoisted):
         return b"query"
-    if head.framing.length or head.framing.kind.value == "chunked":
+    if head.framing.length or head.framing.kind is Framing.CHUNKED:
         return b"body"
     if head.expect_continue:
         return b"expect"
@@ -137,7 +139,8 @@ def _directives(head: RequestHead) -> frozenset[bytes]:
 
 def _demands_fresh(head: RequestHead) -> bool:
     directives = _directives(head)
-    return b"no-cache" in directives or b"max-age=0" in directives or b"no-cache" in (head.get(b"pragma") or b"")
+    pragma = head.get(b"pragma") or b""
+    return b"no-cache" in directives or b"max-age=0" in directives or b"no-cache" in pragma.lower()
 
 
 def _joined(head: RequestHead, name: bytes) -> bytes | None:
@@ -155,13 +158,38 @@ def _unsafe(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> Uns
             return UnsafeRequest((), bucket, deletes_named_in_body=True)
         # Bucket writes, and forms whose key stands in a part (perhaps as ${filename}): the whole bucket.
         return UnsafeRequest((), bucket)
-    if b"renameObject" in target.query.names or head.get(b"x-amz-rename-source") is not None:
+    if _names_another_key(head, target):
         return UnsafeRequest((), bucket)
-    versions = (None, *target.query.versions)
-    ids = tuple(identity_of(bucket, key, version) for key in target.alternative_keys for version in versions)
+    ids = written_identities(bucket, target.alternative_keys, target.query.versions, identity_of)
     return UnsafeRequest(ids, None, replaces_object=_replaces(head, target))
 
 
+def written_identities(
+    bucket: bytes, keys: Iterable[bytes], versions: Iterable[bytes], identity_of: IdentityOf
+) -> tuple[ObjectId, ...]:
+    """Every identity under which a write of ``keys``, of all readings of one or of several objects, can be cached.
+
+    The current version, what the write names, and ``null``: without versioning, or with it suspended, that is the very
+    version which a write replaces, and a client may have read it by that name (SEMANTICS 5).
+    """
+    touched = tuple(dict.fromkeys((None, b"null", *versions)))
+    return tuple(identity_of(bucket, key, version) for key in keys for version in touched)
+
+
+def _names_another_key(head: RequestHead, target: S3Target) -> bool:
+    """Whether the request may change objects besides the one its path names, so that only the bucket is sure."""
+    names = target.query.names
+    if b"renameObject" in names or head.get(b"x-amz-rename-source") is not None:
+        return True
+    if target.query.hoisted_value(b"x-amz-rename-source") is not None:
+        return True
+    if head.method not in _S3_WRITES:
+        return True  # MOVE and its like name their destination in a way of their own
+    # Forms are posted to a bucket; a server that takes one at a longer path reads the key from the form all the same.
+    return head.method == b"POST" and not names & _POSTED_TO_KEYS
+
+
+_POSTED_TO_KEYS = frozenset({b"uploads", b"uploadId", b"restore", b"select"})
 _KEEPS_CONTENT = frozenset({b"tagging", b"acl", b"retention", b"legal-hold", b"restore", b"select", b"torrent"})
 
 
