@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from fastcache._core.ranges import RangeSpec
 from fastcache.model import Interval, ObjectId
 
+_BEYOND_ANY_OBJECT = 1 << 63
+"""One past the greatest position a RangeSpec can hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
@@ -40,7 +43,7 @@ class ReadRequest:
         """The interval asked for, as far as it can be told without the object's size; the end may lie past it."""
         if self.range is None or self.range.first is None:
             return None
-        end = self.range.last + 1 if self.range.last is not None else 1 << 62
+        end = self.range.last + 1 if self.range.last is not None else _BEYOND_ANY_OBJECT
         return Interval(self.range.first, end)
 
     def is_within(self, other: ReadRequest) -> bool:
