@@ -42,22 +42,22 @@ def judge_body(
     at: float,
     honour_no_store: bool,
 ) -> Storable | NotStorable:
-    """Judge a 200 or 206 to a GET.
+    """Judge the answer to a GET; only a 200 or 206 can be stored.
 
     ``requested`` is the absolute interval when the request named one that does not depend on the size, else None;
     ``at`` is wall-clock seconds; ``honour_no_store`` applies the object's Cache-Control (modes with a TTL, SEMANTICS
     21).
     """
+    if response.status not in (200, 206):
+        return NotStorable(b"status")
     reason = _refusal(response, honour_no_store)
     if reason is not None:
         return NotStorable(reason)
-    if response.framing.kind is not Framing.LENGTH and not (
-        response.framing.kind is Framing.NONE and response.get(b"content-length") == b"0"
-    ):
+    if response.framing.kind is not Framing.LENGTH:
         return NotStorable(b"length-unknown")
     length = response.framing.length
-    etag = response.get(b"etag")
-    if etag is None or not is_strong_etag(etag):
+    etag = _strong_etag(response)
+    if etag is None:
         return NotStorable(b"etag")
     if response.status == 200:
         if response.get(b"content-range") is not None:
@@ -77,12 +77,16 @@ def judge_head(
     response: ResponseHead, *, checksum_mode: bool, at: float, honour_no_store: bool
 ) -> HeadRecord | NotStorable:
     """Judge a 200 to a HEAD without Range and partNumber: it describes the whole object and has no body."""
+    if response.status != 200:
+        return NotStorable(b"status")
     reason = _refusal(response, honour_no_store)
     if reason is not None:
         return NotStorable(reason)
-    etag = response.get(b"etag")
+    if response.get(b"content-range") is not None:
+        return NotStorable(b"content-range")
+    etag = _strong_etag(response)
     length = response.get(b"content-length")
-    if etag is None or not is_strong_etag(etag):
+    if etag is None:
         return NotStorable(b"etag")
     if length is None or not length.isdigit() or len(response.get_all(b"content-length")) != 1:
         return NotStorable(b"length-unknown")
@@ -102,6 +106,12 @@ def merge_checksums(fresh: HeadRecord, present: HeadRecord | None) -> HeadRecord
     ):
         return fresh
     return HeadRecord(fresh.generation, fresh.headers, present.checksum_state, present.checksums, fresh.stored_at)
+
+
+def _strong_etag(response: ResponseHead) -> bytes | None:
+    """The one strong ETag. Of two, nobody can say which one names the bytes."""
+    etags = response.get_all(b"etag")
+    return etags[0] if len(etags) == 1 and is_strong_etag(etags[0]) else None
 
 
 def _placement(
