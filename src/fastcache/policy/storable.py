@@ -139,11 +139,14 @@ def _refusal(response: ResponseHead, honour_no_store: bool) -> bytes | None:
     encryption = response.get(b"x-amz-server-side-encryption")
     if encryption is not None and encryption.lower().startswith(b"aws:kms"):
         return b"kms"
+    # MinIO names Accept-Encoding on every answer. An uncoded body is acceptable to whatever a client sends there, so it
+    # may answer everybody; a coded one may not (RFC 9110 section 12.5.3).
+    known = _KNOWN_VARY if response.get(b"content-encoding") else _KNOWN_VARY | {b"accept-encoding"}
     for name, value in response.headers:
         lower = name.lower()
         if lower.startswith(_SSE_CUSTOMER):
             return b"sse-c"
-        if lower == b"vary" and not _vary_is_known(value):
+        if lower == b"vary" and not _vary_is_known(value, known):
             return b"vary"
         if lower == b"content-type" and value.lower().startswith(b"multipart/byteranges"):
             return b"multipart"
@@ -154,8 +157,8 @@ def _refusal(response: ResponseHead, honour_no_store: bool) -> bytes | None:
     return None
 
 
-def _vary_is_known(value: bytes) -> bool:
-    return all(member.strip().lower() in _KNOWN_VARY for member in value.split(b",") if member.strip())
+def _vary_is_known(value: bytes, known: frozenset[bytes]) -> bool:
+    return all(member.strip().lower() in known for member in value.split(b",") if member.strip())
 
 
 def _forbids_storing(value: bytes) -> bool:
