@@ -35,13 +35,20 @@ class Verdict(enum.Enum):
     HEADERS_CHANGED = "headers-changed"
     """Same bytes, but re-put or copied onto itself since: the stored header set is void (SEMANTICS 6)."""
     FOREIGN = "foreign"
-    """It speaks of another ETag: unusable, ask again without our validator."""
+    """It speaks of another ETag, or may not be about ours at all: unusable, ask again without our validator."""
 
 
-def judge_304(response: ResponseHead, record: HeadRecord) -> Verdict:
-    """Judge a 304 that our own validator caused."""
-    etag = response.get(b"etag")
-    if etag is not None and unquoted_etag(etag) != unquoted_etag(record.generation.etag):
+def judge_304(response: ResponseHead, record: HeadRecord, *, only_ours: bool = False) -> Verdict:
+    """Judge a 304 to a request that carried the stored ETag.
+
+    ``only_ours`` says that the client sent no condition which can lead to a 304. Without that, a 304 that names no ETag
+    proves nothing: some servers (Swift is one) go on to If-Modified-Since when If-None-Match did not match, against RFC
+    9110 section 13.1.3, and then say "not modified" of an object that was overwritten.
+    """
+    etags = response.get_all(b"etag")
+    if not etags and not only_ours:
+        return Verdict.FOREIGN
+    if any(unquoted_etag(etag) != unquoted_etag(record.generation.etag) for etag in etags):
         return Verdict.FOREIGN
     last_modified = response.get(b"last-modified")
     if last_modified is not None and last_modified != record.last_modified:
