@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fastcache.model import ChecksumState, Headers, HeadRecord
 
 _NEVER_STORED = frozenset(
@@ -44,11 +46,9 @@ _OMITTED_WHEN_OLD = frozenset(
         b"x-amz-expiration",
         b"x-amz-replication-status",
         b"x-amz-storage-class",
-        b"x-amz-object-lock-mode",
-        b"x-amz-object-lock-retain-until-date",
-        b"x-amz-object-lock-legal-hold",
     }
 )
+_OBJECT_LOCK = b"x-amz-object-lock-"
 VOLATILE_AFTER = 60.0
 """Seconds after which a hit leaves out headers that change without a new ETag."""
 
@@ -61,12 +61,19 @@ def is_checksum(name: bytes) -> bool:
 
 
 def storable_headers(headers: Headers) -> Headers:
-    """The header set worth keeping: no framing, no per-request fields, no CORS, no checksums."""
-    return tuple((name, value) for name, value in headers if _is_storable(name.lower()))
+    """The header set worth keeping: no framing, no per-request fields, nothing that Connection names, no CORS, no
+    checksums."""
+    dropped = _NEVER_STORED | {
+        option.strip().lower()
+        for name, value in headers
+        if name.lower() == b"connection"
+        for option in value.split(b",")
+    }
+    return tuple((name, value) for name, value in headers if _is_storable(name.lower(), dropped))
 
 
-def _is_storable(name: bytes) -> bool:
-    return name not in _NEVER_STORED and not name.startswith(b"access-control-") and not is_checksum(name)
+def _is_storable(name: bytes, dropped: frozenset[bytes]) -> bool:
+    return name not in dropped and not name.startswith(b"access-control-") and not is_checksum(name)
 
 
 def checksum_headers(headers: Headers) -> Headers:
@@ -89,23 +96,38 @@ def checksums_of(headers: Headers, *, whole_object: bool, mode_asked: bool) -> t
 
 
 def replayed_headers(
-    record: HeadRecord, *, age: float, whole_object: bool, checksum_mode: bool, validation: Headers = ()
+    record: HeadRecord,
+    *,
+    age: float,
+    whole_object: bool,
+    checksum_mode: bool,
+    validation: Headers = (),
+    stored_for: float | None = None,
 ) -> Headers:
     """The stored header set as a hit sends it, with what the validating 304 contributes.
 
-    ``age`` is seconds since the head was last proven. From ``validation`` (the headers of a 304 to this very request)
+    ``age`` is seconds since the head was last proven, ``stored_for`` since the origin sent the header set. A proof says
+    nothing about what changes without a new ETag, so those fields go by ``stored_for``; where that is not known, by
+    ``age``, and beside a 304 they are left out. From ``validation`` (the headers of a 304 to this very request)
     come the request ids, ``x-amz-request-charged``, CORS and Vary, never ``Content-*``, ETag or metadata: servers have
     been seen to put nonsense there.
     """
+    if stored_for is None:
+        stored_for = math.inf if validation else age
+    with_volatile = stored_for <= VOLATILE_AFTER
     fresh = tuple((n, v) for n, v in validation if _is_from_validation(n.lower()))
     overridden = {n.lower() for n, _ in fresh}
     kept = tuple(
         (name, value)
         for name, value in record.headers
-        if name.lower() not in overridden and not (age > VOLATILE_AFTER and name.lower() in _OMITTED_WHEN_OLD)
+        if name.lower() not in overridden and (with_volatile or not _is_volatile(name.lower()))
     )
     checksums = record.checksums if whole_object and checksum_mode else ()
     return kept + checksums + fresh
+
+
+def _is_volatile(name: bytes) -> bool:
+    return name in _OMITTED_WHEN_OLD or name.startswith(_OBJECT_LOCK)
 
 
 def _is_from_validation(name: bytes) -> bool:
