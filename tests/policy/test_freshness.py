@@ -1,0 +1,54 @@
+"""When no origin is asked (SEMANTICS 7, 33)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastcache.policy.freshness import Authorization, is_fresh
+
+
+def fresh(
+    proved_at: float | None = 100.0,
+    *,
+    now: float = 105.0,
+    ttl: float = 10.0,
+    fences_current: bool = True,
+    mode: Authorization = Authorization.NONE,
+) -> bool:
+    return is_fresh(proved_at, fences_current=fences_current, now=now, ttl=ttl, mode=mode)
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9))
+def test_revalidate_consults_no_ttl(proved_at: float, now: float, ttl: float) -> None:
+    """SEMANTICS 7; PITFALLS: a signature made for HEAD is not one for GET, one client's 304 is not another's."""
+    assert not fresh(proved_at, now=now, ttl=ttl, mode=Authorization.REVALIDATE)
+
+
+def test_a_raised_fence_or_another_epoch_voids_every_proof() -> None:
+    """SEMANTICS 33: after an unclean stop every head must be proven again."""
+    assert fresh()
+    assert not fresh(fences_current=False)
+
+
+def test_what_was_never_proven_is_not_fresh() -> None:
+    assert not fresh(None, ttl=float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("now", "ttl", "wanted"),
+    [
+        (100.0, 10.0, True),
+        (109.999, 10.0, True),
+        (110.0, 10.0, False),
+        (111.0, 10.0, False),
+        (100.0, 0.0, False),
+        (99.9, 10.0, False),
+        (105.0, float("nan"), False),
+        (105.0, float("inf"), True),
+    ],
+)
+def test_age_counts_from_the_proof_against_the_ttl_in_force_now(now: float, ttl: float, wanted: bool) -> None:
+    """PITFALLS: a TTL baked in at write; P-45: a clock that stands before the proof makes nothing fresh."""
+    assert fresh(now=now, ttl=ttl) is wanted
