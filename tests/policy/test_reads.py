@@ -129,7 +129,7 @@ def test_a_sub_resource_or_unknown_query_name_is_never_a_hit(name: bytes, beside
 KNOWN_QUERY = frozenset(
     b"x-id versionid awsaccesskeyid signature expires x-amz-algorithm x-amz-credential x-amz-date x-amz-expires"
     b" x-amz-signedheaders x-amz-signature x-amz-security-token x-amz-content-sha256 x-amz-checksum-mode"
-    b" x-amz-request-payer x-amz-expected-bucket-owner x-amz-user-agent".split()
+    b" x-amz-request-payer x-amz-expected-bucket-owner x-amz-user-agent x-amz-api-version".split()
 )
 names = st.text(string.ascii_letters + string.digits + "-_.", min_size=1, max_size=24).map(str.encode)
 

@@ -195,7 +195,7 @@ async def _serve_basis(
     if asked.added and asked.response.head.status in REFUSES_ADDITION:
         asked = await ask_again(ctx, exchange, read, asked, remember=True)
     if asked.added and asked.response.head.status == 304:
-        verdict = judge_304(asked.response.head, basis.record)
+        verdict = judge_304(asked.response.head, basis.record, only_ours=read.conditions.if_modified_since is None)
         if verdict is Verdict.CURRENT:
             asked.response.abort()
             store.validate(read.object_id, asked.token, asked.sent, asked.at)

@@ -266,7 +266,12 @@ async def send_stored(
     whole = answer.status == 200
     headers: Headers = (
         replayed_headers(
-            record, age=age, whole_object=whole, checksum_mode=read.checksum_mode, validation=validation or ()
+            record,
+            age=age,
+            whole_object=whole,
+            checksum_mode=read.checksum_mode,
+            validation=validation or (),
+            stored_for=max(0.0, ctx.clock.wall() - record.stored_at),
         )
         if answer.status != 412 and answer.status != 416
         else ()

@@ -11,7 +11,7 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import ask, relay
 from fastcache.model import ObjectId, Result
-from fastcache.policy.request_class import UnsafeRequest
+from fastcache.policy.request_class import UnsafeRequest, written_identities
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.s3xml import parse_delete_objects, root_element_name
 
@@ -106,7 +106,6 @@ def _named(ctx: Context, bucket: bytes, body: bytes) -> tuple[ObjectId, ...] | N
         return None
     ids: dict[ObjectId, None] = {}
     for key, version in named:
-        ids[ctx.object_id(bucket, key)] = None
-        if version is not None:
-            ids[ctx.object_id(bucket, key, version)] = None
+        versions = () if version is None else (version,)
+        ids |= dict.fromkeys(written_identities(bucket, (key,), versions, ctx.object_id))
     return tuple(ids)

@@ -30,6 +30,7 @@ _KNOWN_AMZ = frozenset(
         b"x-amz-content-sha256",
         b"x-amz-security-token",
         b"x-amz-user-agent",
+        b"x-amz-api-version",
         b"x-amz-checksum-mode",
         b"x-amz-request-payer",
         b"x-amz-expected-bucket-owner",

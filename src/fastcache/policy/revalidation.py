@@ -42,7 +42,7 @@ def judge_304(response: ResponseHead, record: HeadRecord, *, only_ours: bool = F
     """Judge a 304 to a request that carried the stored ETag.
 
     ``only_ours`` says that the client sent no condition which can lead to a 304. Without that, a 304 that names no ETag
-    proves nothing: some servers (Swift is one) go on to If-Modified-Since when If-None-Match did not match, against RFC
+    proves nothing: a server may go on to If-Modified-Since when If-None-Match did not match, against RFC
     9110 section 13.1.3, and then say "not modified" of an object that was overwritten.
     """
     etags = response.get_all(b"etag")
