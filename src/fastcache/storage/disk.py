@@ -13,9 +13,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 
-from fastcache._core.extent_codec import FileHeader, Kind, data_offset_for, encode_head
+from fastcache._core.extent_codec import FileHeader, Kind, data_offset_for, encode_head, header_size
 from fastcache._core.fences import Fences
 from fastcache.errors import CorruptFileError, StorageError
 from fastcache.model import Codec, FenceToken, HeadRecord, Interval
@@ -129,6 +130,17 @@ class ObjectDisk:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def spawn_for(self, entry: Entry, work: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:
+        """The same on behalf of an entry, which is not forgotten from this moment on until the work is done."""
+        entry.users += 1
+        task = self.spawn(work, name)
+        task.add_done_callback(partial(self._leave, entry))
+        return task
+
+    @staticmethod
+    def _leave(entry: Entry, _: asyncio.Task[object]) -> None:
+        entry.users -= 1
+
     async def idle(self) -> None:
         """Wait until nothing is under way any more."""
         while self._tasks:
@@ -185,7 +197,11 @@ class ObjectDisk:
 
     async def _load_locked(self, entry: Entry) -> None:
         digest = entry.object_id.digest
-        found = await self.io.run(self.files.load, digest)
+        try:
+            found = await self.io.run(self.files.load, digest)
+        except OSError:
+            await self._recount_cold(digest)
+            raise
         self._touch(digest)
         for oddity in found.oddities:
             self.metrics.count(StoreCounter.CORRUPT_FILES)
@@ -219,17 +235,16 @@ class ObjectDisk:
 
     async def settle(self, entry: Entry) -> None:
         """Remove, rewrite and mark until disk and memory agree, or the disk refuses."""
-        entry.users += 1
-        try:
-            async with self.locks.hold(entry.object_id.digest):
-                if entry.loaded:
-                    await self._settle_locked(entry)
-        finally:
-            entry.users -= 1
+        async with self.locks.hold(entry.object_id.digest):
+            if entry.loaded:
+                await self._settle_locked(entry)
+
+    def settle_task(self, entry: Entry) -> asyncio.Task[object]:
+        return self.spawn_for(entry, self.settle(entry), "fastcache-settle")
 
     def settle_soon(self, entry: Entry) -> None:
         if entry.loaded and self._unsettled(entry):
-            self.spawn(self.settle(entry), "fastcache-settle")
+            self.settle_task(entry)
 
     def _unsettled(self, entry: Entry) -> bool:
         return (
@@ -402,6 +417,24 @@ class ObjectDisk:
         finish: Callable[[HeadRecord | None], asyncio.Future[Change]], *, whole: bool,
     ) -> bool | None:  # fmt: skip
         """None: not begun, the caller keeps its part. False: failed. True: ``reserved`` became an extent's size."""
+        # Room for the directory and the head, taken before the lock: the evictor may need the lock to make it.
+        overhead = 0
+        if not whole and not entry.directory and entry.head is not None:
+            overhead = DISK_BLOCK + disk_bytes(header_size(len(encode_head(entry.head)), 0))
+        try:
+            await self.space.reserve(overhead)
+        except StorageError as error:
+            self.note(error, layout.object_directory(entry.object_id.digest))
+            return None
+        try:
+            return await self._commit_locked(entry, interval, tag, token, reserved, finish, whole=whole)
+        finally:
+            self.space.free(overhead)
+
+    async def _commit_locked(
+        self, entry: Entry, interval: Interval, tag: bytes, token: FenceToken, reserved: int,
+        finish: Callable[[HeadRecord | None], asyncio.Future[Change]], *, whole: bool,
+    ) -> bool | None:  # fmt: skip
         digest = entry.object_id.digest
         async with self.locks.hold(digest):
             try:
@@ -475,10 +508,25 @@ class ObjectDisk:
                 await self.io.run(self.files.remove_object, digest)
             except OSError as error:
                 self.note(error, layout.object_directory(digest))
-                # What is left of it stays counted, and is not the first to be tried again.
-                self.cold.add(digest, self.cold.take(digest), 0.0)
+                await self._recount_cold(digest)
                 return 0
             self._touch(digest)
             size = self.cold.take(digest)
             self.space.free(size)
             return size
+
+    async def _recount_cold(self, digest: bytes) -> None:
+        """A removal stopped half-way: count what is left, and do not let it be the first to be tried again."""
+        self._touch(digest)
+        if digest not in self.cold:
+            return
+        try:
+            left = await self.io.run(self.files.measure, digest)
+        except OSError:
+            left = None  # counted as before until the disk can be asked
+        before = self.cold.take(digest)
+        size = before if left is None else left
+        self.space.free(before)
+        self.space.add(size)
+        if size:
+            self.cold.add(digest, size, 0.0)

@@ -61,7 +61,7 @@ class Evictor:
                 self._count(1, extent.size)
                 self._disk.doom(entry, [extent])
                 entries[extent.digest] = entry
-        await asyncio.gather(*(self._disk.settle(entry) for entry in entries.values()))
+        await asyncio.gather(*(self._disk.settle_task(entry) for entry in entries.values()))
 
     def _count(self, files: int, size: int) -> None:
         self._disk.metrics.count(StoreCounter.EVICTED_FILES, files)

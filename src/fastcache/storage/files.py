@@ -25,7 +25,7 @@ from fastcache._core.extent_codec import (
 )
 from fastcache.errors import CorruptFileError
 from fastcache.model import Codec, FenceToken, HeadRecord
-from fastcache.storage import layout
+from fastcache.storage import layout, recovery
 from fastcache.storage.entry import DISK_BLOCK, disk_bytes
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -400,6 +400,10 @@ class Files:
             os.close(fd)
         self.sync_directory(os.path.dirname(path))
         return True
+
+    def measure(self, digest: bytes) -> int:
+        """Bytes that an object takes now, as the recovery scan would count them."""
+        return recovery.measure(self._root, digest)
 
     def remove_object(self, digest: bytes) -> None:
         """Everything of an object, its marker last."""

@@ -52,6 +52,23 @@ def scan(root: int) -> Iterator[list[ScannedObject]]:
     yield found
 
 
+def measure(root: int, digest: bytes) -> int:
+    """Bytes of one object's files, whatever they are worth. Blocking."""
+    total = 0
+    shard = _open(root, layout.shard_of(digest)[1])
+    if shard is None:
+        return 0
+    try:
+        for name, is_file in ((f"{digest.hex()}.obj", True), (digest.hex(), False)):
+            try:
+                total += _measure(shard, name, is_file=is_file)[0]
+            except FileNotFoundError:
+                continue
+    finally:
+        os.close(shard)
+    return total
+
+
 def _open(root: int, path: str) -> int | None:
     try:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)

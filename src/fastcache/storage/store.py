@@ -215,34 +215,32 @@ class Store:
         entry = self._entry(oid)
         loading = self._loading.get(oid.digest)
         if loading is None:
-            loading = self._disk.spawn(self._load(entry), "fastcache-load")
+            loading = self._disk.spawn_for(entry, self._load(entry), "fastcache-load")
             self._loading[oid.digest] = loading
         await asyncio.wait({loading}, timeout=PATIENCE)
         return entry if entry.loaded else Entry(oid)
 
     async def _load(self, entry: Entry) -> None:
-        entry.users += 1
         try:
             await self._disk.load(entry)
         except (OSError, StorageError) as error:
             self._disk.note(error, "looking up")
         finally:
-            entry.users -= 1
             del self._loading[entry.object_id.digest]
 
     def _entry(self, oid: ObjectId) -> Entry:
         entry = self._entries.get(oid.digest)
         if entry is None:
+            self._forget_some()
             # An answer older than what was forgotten might be older than the object's last head.
             entry = self._entries[oid.digest] = Entry(oid, self._forgotten_sent)
-            self._forget_some()
         else:
             self._entries.move_to_end(oid.digest)
         return entry
 
     def _forget_some(self) -> None:
         for _ in range(8):
-            if len(self._entries) <= self.settings.max_objects_in_memory:
+            if len(self._entries) < self.settings.max_objects_in_memory:
                 return
             digest, entry = next(iter(self._entries.items()))
             if entry.users or entry.doomed or self._disk.locks.is_held(digest) or entry.voided:
@@ -308,20 +306,17 @@ class Store:
         if not self._io.available:
             self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
             return
-        marking = self._disk.spawn(self._mark_void(entry), "fastcache-void")
+        marking = self._disk.spawn_for(entry, self._mark_void(entry), "fastcache-void")
         done, _ = await asyncio.wait({marking}, timeout=PATIENCE)
         if not done:
             self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
 
     async def _mark_void(self, entry: Entry) -> None:
-        entry.users += 1
         try:
             await self._disk.mark_void(entry)
         except OSError as error:
             self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
             self._disk.note(error, "unpublishing")
-        finally:
-            entry.users -= 1
 
     def drop(self, oid: ObjectId) -> None:
         """The origin has another generation, or none: forget head and extents, remove the files in the background."""
@@ -332,7 +327,7 @@ class Store:
         if entry.loaded:
             self._disk.settle_soon(entry)
         elif self._io.available and not self._closed:
-            self._disk.spawn(self._drop_unloaded(entry), "fastcache-drop")
+            self._disk.spawn_for(entry, self._drop_unloaded(entry), "fastcache-drop")
 
     async def _drop_unloaded(self, entry: Entry) -> None:
         """Drop what the disk turns out to hold, unless something newer was published meanwhile."""

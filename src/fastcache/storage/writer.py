@@ -88,7 +88,7 @@ class FillWriter:
             while blocks and not self._failed:
                 blocks = _without(blocks, await self._write_some(blocks))
             if self._failed:
-                raise StorageError("the object changed while it was being stored")
+                raise StorageError("what was written could not be committed")
         except OSError as error:
             self._failed = True
             self._disk.note(error, "storing")
