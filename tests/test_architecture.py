@@ -45,9 +45,6 @@ FORBIDDEN_WORDS = {"util", "utils", "helper", "helpers", "common", "manager", "m
 MODULE_LINES = 400
 LONG_MODULES: Mapping[str, str] = {
     "fastcache._core.chunked": "one state machine, its table of states and its two faces (C and Python)",
-    "fastcache.storage.disk": "one object's operations on the disk in order; splitting it would split the accounting",
-    "fastcache.storage.files": "every blocking call of the tier in one place, so that nothing else opens a file",
-    "fastcache.storage.store": "the façade: its methods are thin, and there is one of them for each thing asked",
 }
 """Module → why it is one thing all the same, although it is longer than ``MODULE_LINES``."""
 

@@ -14,7 +14,7 @@ import pytest
 from fastcache.clock import ManualClock
 from fastcache.errors import StorageError
 from fastcache.model import Interval
-from fastcache.storage import files, store
+from fastcache.storage import files, loading, store
 from fastcache.storage.io_threads import FAILURES_TO_BREAK, STUCK_AFTER, IoThreads
 from fastcache.storage.metrics import NoMetrics, StoreCounter
 
@@ -126,7 +126,7 @@ async def test_a_read_error_in_the_middle_drops_the_extent(bench: Bench, monkeyp
     reader = await bench.store.open_range(entry, Interval(0, SIZE))
     assert reader is not None
     with monkeypatch.context() as broken:
-        broken.setattr(files, "crc_file", failing(errno.EIO))
+        broken.setattr(loading, "crc_file", failing(errno.EIO))
         with pytest.raises(StorageError, match="reading failed"):
             await reader.verify(Interval(0, 10))
     reader.close()

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from fastcache._core.fences import Fences
 from fastcache.clock import Clock
@@ -22,51 +18,18 @@ from fastcache.storage.files import Files
 from fastcache.storage.io_threads import IoThreads
 from fastcache.storage.metrics import NoMetrics, StoreCounter, StoreMetrics
 from fastcache.storage.reader import RangeReader
+from fastcache.storage.scanner import Scanner
+from fastcache.storage.settings import StoreSettings, StoreStats
 from fastcache.storage.space import Space
 from fastcache.storage.writer import SMALL_FILL, FillWriter
 
-logger = logging.getLogger("fastcache.storage")
-
-SMALLEST_EXTENT = 256 << 10
-LARGEST_EXTENT = 32 << 20
 QUEUE_LIMIT = 4096
 MOST_FILLS = 4096
 PATIENCE = 2.0
 """Seconds a request waits for the disk before it goes on as a miss."""
-SCAN_PAUSE = 0.002
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """How one cache directory is used. Sizes are in bytes."""
-
-    directory: Path
-    capacity: int
-    io_threads: int = 4
-    max_objects_in_memory: int = 200_000
-    write_behind_limit: int = 64 << 20
-    durability: Literal["none", "fsync"] = "none"
-    idle_descriptors: int = 1024
-
-    @property
-    def extent_size(self) -> int:
-        """How long one extent becomes at most: a sixteenth of the capacity, 256 KiB to 32 MiB, whole blocks."""
-        sixteenth = self.capacity // 16 // SMALLEST_EXTENT * SMALLEST_EXTENT
-        return max(SMALLEST_EXTENT, min(sixteenth, LARGEST_EXTENT))
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStats:
-    """A store at one moment."""
-
-    capacity: int
-    used: int
-    objects_in_memory: int
-    objects_on_disk_only: int
-    fills: int
-    idle_descriptors: int
-    scanned: bool
-    available: bool
+__all__ = ["Store", "StoreSettings", "StoreStats"]
 
 
 class Store:
@@ -94,7 +57,7 @@ class Store:
         self._write_behind = 0
         self._forgotten_sent = 0
         self._scan: asyncio.Task[object] | None = None
-        self._scanned = False
+        self._scanner = Scanner(self._disk, clock)
         self._closed = False
 
     def _released(self, extent: Extent) -> None:
@@ -125,7 +88,7 @@ class Store:
             metrics.count(StoreCounter.LEFTOVERS, leftovers)
         io = IoThreads(settings.io_threads, QUEUE_LIMIT, clock, metrics)
         store = cls(settings, held, io, fences, clock, metrics)
-        store._scan = store._disk.spawn(store._scan_directory(), "fastcache-scan")
+        store._scan = store._disk.spawn(store._scanner.run(held.fd), "fastcache-scan")
         return store
 
     async def close(self) -> None:
@@ -151,46 +114,9 @@ class Store:
             len(self._disk.cold),
             len(self._fills),
             self._descriptors.idle,
-            self._scanned,
+            self._scanner.finished,
             self._io.available,
         )
-
-    async def _scan_directory(self) -> None:
-        steps = recovery.scan(self._held.fd)
-        while True:
-            self._disk.touched = set()
-            try:
-                found = await self._io.run(next, steps, None)
-            except OSError as error:
-                self._disk.note(error, "recovery scan")
-                found = None
-            touched, self._disk.touched = self._disk.touched, None
-            if found is None:
-                break
-            for scanned in found:
-                if not self._is_known(scanned.digest, touched):
-                    self._take_scanned(scanned)
-            await asyncio.sleep(SCAN_PAUSE)  # requests come first
-        self._scanned = True
-
-    def _is_known(self, digest: bytes, touched: set[bytes]) -> bool:
-        """Whether an object is accounted for already, or changed while the scan read its directory."""
-        entry = self._entries.get(digest)
-        return (
-            (entry is not None and entry.loaded)
-            or digest in touched
-            or digest in self._disk.cold
-            or self._disk.locks.is_held(digest)
-        )
-
-    def _take_scanned(self, scanned: recovery.ScannedObject) -> None:
-        if scanned.size:
-            age = max(0.0, self._clock.wall() - scanned.modified)
-            self._space.add(scanned.size)
-            self._disk.cold.add(scanned.digest, scanned.size, age)
-        if not scanned.useful:
-            self._metrics.count(StoreCounter.LEFTOVERS)
-            self._disk.spawn(self._disk.remove_cold(scanned.digest, orphan=True), "fastcache-orphan")
 
     # -- looking up
 

@@ -9,9 +9,10 @@ from typing import Any
 from fastcache._core.extent_codec import data_offset_for
 from fastcache.errors import StorageError
 from fastcache.model import FenceToken, Interval
-from fastcache.storage.disk import ObjectDisk, Part
+from fastcache.storage.blocks import write_part
+from fastcache.storage.commits import Commits, Part
+from fastcache.storage.disk import ObjectDisk
 from fastcache.storage.entry import Entry, disk_bytes
-from fastcache.storage.files import write_part
 from fastcache.storage.metrics import StoreCounter
 
 SMALL_FILL = 1 << 20
@@ -29,6 +30,7 @@ class FillWriter:
         extent_size: int, ended: Callable[[FillWriter], None],
     ) -> None:  # fmt: skip
         self._disk = disk
+        self._commits = Commits(disk)
         self._entry = entry
         self._tag = tag
         self._object_size = size
@@ -65,7 +67,7 @@ class FillWriter:
             raise ValueError("bytes out of order or outside of the fill's interval")
         if self._failed or self._closed:
             raise StorageError("the fill is not stored any more")
-        if not self._disk.acceptable(self._entry, self._tag, self._token):
+        if not self._commits.acceptable(self._entry, self._tag, self._token):
             self._failed = True
             raise StorageError("the object changed while it was being stored")
         if self.is_small:
@@ -137,9 +139,9 @@ class FillWriter:
         if part is None:
             return
         if not part.length:
-            await self._disk.discard_part(part)
+            await self._commits.discard_part(part)
             return
-        if not await self._disk.commit_part(self._entry, part, self._tag, self._token):
+        if not await self._commits.commit_part(self._entry, part, self._tag, self._token):
             self._failed = True
 
     async def rotate(self) -> None:
@@ -164,12 +166,12 @@ class FillWriter:
         start, data = self._buffer_start, self._buffered
         self._buffer_start, self._buffered = self.written, []
         if start == 0 and self.written == self._object_size:
-            await self._disk.commit_data(self._entry, data, 0, self._tag, self._token, whole=True)
+            await self._commits.commit_data(self._entry, data, 0, self._tag, self._token, whole=True)
             return
         for gap in self._entry.extents.gaps(Interval(start, self.written)):
             joined = memoryview(b"".join(data))
             piece = joined[gap.start - start : gap.end - start]
-            await self._disk.commit_data(self._entry, [piece], gap.start, self._tag, self._token, whole=False)
+            await self._commits.commit_data(self._entry, [piece], gap.start, self._tag, self._token, whole=False)
 
     async def finish(self) -> None:
         """Commit what was taken, a prefix of the interval included. Never raises for a failing disk."""
@@ -193,7 +195,7 @@ class FillWriter:
             elif self._part is not None:
                 part, self._part = self._part, None
                 self._disk.metrics.count(StoreCounter.DISCARDED_FILLS)
-                await self._disk.discard_part(part)
+                await self._commits.discard_part(part)
         finally:
             self._buffered = []
             self._ended(self)

@@ -1,0 +1,43 @@
+"""How a store is used, and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+SMALLEST_EXTENT = 256 << 10
+LARGEST_EXTENT = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """How one cache directory is used. Sizes are in bytes."""
+
+    directory: Path
+    capacity: int
+    io_threads: int = 4
+    max_objects_in_memory: int = 200_000
+    write_behind_limit: int = 64 << 20
+    durability: Literal["none", "fsync"] = "none"
+    idle_descriptors: int = 1024
+
+    @property
+    def extent_size(self) -> int:
+        """How long one extent becomes at most: a sixteenth of the capacity, 256 KiB to 32 MiB, whole blocks."""
+        sixteenth = self.capacity // 16 // SMALLEST_EXTENT * SMALLEST_EXTENT
+        return max(SMALLEST_EXTENT, min(sixteenth, LARGEST_EXTENT))
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """A store at one moment."""
+
+    capacity: int
+    used: int
+    objects_in_memory: int
+    objects_on_disk_only: int
+    fills: int
+    idle_descriptors: int
+    scanned: bool
+    available: bool
