@@ -166,6 +166,23 @@ async def test_heads_are_taken_only_under_current_fences_and_in_the_order_of_the
     assert entry.validation is None
 
 
+async def test_ranges_of_one_generation_answered_out_of_order_are_all_current(bench: Bench) -> None:
+    """Sixteen parallel reads overtake each other on the way to the origin and back; none of them is a step back."""
+    target, store = oid("k"), bench.store
+    token = bench.fences.token(target)
+    assert store.publish_head(target, record("k", 10, 1, x="later"), token, 9)
+    store.validate(target, token, 9, 50.0)
+    assert store.publish_head(target, record("k", 10, 1, x="earlier"), token, 4)
+    entry = await store.lookup(target)
+    assert entry.head is not None
+    assert entry.head.get(b"x") == b"later"
+    assert entry.validation is not None
+    assert (entry.validation.sent, entry.validation.at) == (9, 50.0)
+    writer = store.begin_fill(target, record("k", 10, 1), token, 4, Interval(0, 5))
+    assert writer is not None
+    await writer.discard()
+
+
 async def test_another_generation_removes_the_old_extents(bench: Bench, cache: Path) -> None:
     await bench.fill("k", BIG, generation=1)
     await bench.fill("k", 5000, generation=2)

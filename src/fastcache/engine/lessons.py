@@ -34,6 +34,7 @@ def learn_from_refusal(ctx: Context, store: Store, read: ReadRequest, asked: Ask
         if etag is None or entry is None or entry.head is None:
             return
         if unquoted_etag(etag) != unquoted_etag(entry.head.generation.etag):
+            ctx.fences.raise_object(read.object_id)  # nor may an older answer under way prove it again
             store.unvalidate(read.object_id)
         elif judge_304(head, entry.head) is Verdict.CURRENT:
             store.validate(read.object_id, asked.token, asked.sent, asked.at)

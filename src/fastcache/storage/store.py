@@ -182,14 +182,18 @@ class Store:
         """Make ``record`` the object's head, proved now.
 
         ``sent`` is the process-wide number of the origin request that brought it: an answer to an earlier request than
-        the last one taken is refused, and so is one asked for under a fence that was raised since.
+        the last one taken is refused unless it is of the current generation, and so is one asked for under a fence
+        that was raised since.
         """
         if not self._fences.is_current(oid, token):
             return False
         entry = self._entry(oid)
+        current = entry.head is not None and entry.head.generation.tag == record.generation.tag
         if sent < entry.sent:
-            return False
-        if entry.head is not None and entry.head.generation.tag == record.generation.tag:
+            # Ranges asked for side by side are answered in any order: the same generation is no step back, though what
+            # the later request brought, head and proof, stays.
+            return current
+        if entry.head is not None and current:
             entry.head = _with_known_checksums(record, entry.head)
         else:
             self._disk.doom(entry, entry.extents.clear())

@@ -83,6 +83,8 @@ class FillWriter:
             await asyncio.shield(self._busy)
         except asyncio.CancelledError:
             self._failed = True
+            # Nobody is left to be told how the work ended; ``note`` has counted and logged it.
+            self._busy.add_done_callback(lambda task: task.cancelled() or task.exception())
             raise
 
     async def _write(self, blocks: list[memoryview]) -> None:
