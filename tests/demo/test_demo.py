@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -103,6 +104,19 @@ def test_whole_objects_come_from_the_cache_the_second_time(environment: dict[str
         assert results == [f"MISS {count}", f"REVALIDATED {count}"]
     assert done.stderr == ""
     assert left_behind(environment) == []
+
+
+def test_nothing_comes_from_the_origin_the_second_time(environment: dict[str, str]) -> None:
+    wide = {**environment, "COLUMNS": "160"}
+    done = subprocess.run([*COMMAND, "--once"], env=wide, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The second time the origin sent 0 bytes of objects" in done.stdout
+    table = rows(done.stdout)
+    table.pop("everything")
+    for _received, _first, (_, second), (missed, again) in table.values():
+        assert second == "0 B"
+        assert missed.startswith("MISS ")
+        assert re.fullmatch(r"REVALIDATED \d+", again)
 
 
 def test_it_stays_up_for_other_clients_until_it_is_stopped(
