@@ -69,8 +69,7 @@ def test_the_format_is_what_it_was_under_this_version_number(kind: Kind) -> None
 def every_change(header: bytes) -> list[bytes]:
     changed = []
     for at in range(len(header)):
-        for flip in (0x01, 0x80, 0xFF):
-            changed.append(header[:at] + bytes([header[at] ^ flip]) + header[at + 1 :])
+        changed.extend(header[:at] + bytes([header[at] ^ flip]) + header[at + 1 :] for flip in (0x01, 0x80, 0xFF))
     return changed
 
 
