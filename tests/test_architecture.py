@@ -90,7 +90,7 @@ def vague_names(root: Path) -> Iterator[str]:
 
 def missing_stubs(root: Path) -> Iterator[str]:
     for path in sorted(root.rglob("*.pyx")):
-        if not path.with_suffix(".pyi").exists():
+        if not (path.with_suffix(".pyi").exists() and path.with_suffix(".pxd").exists()):
             yield str(path.relative_to(root))
 
 
@@ -148,6 +148,7 @@ GOOD = {
     "_core/__init__.py": '"""Core."""\n',
     "_core/head.pyx": "from libc.string cimport memcpy\nfrom fastcache.model import Interval\n",
     "_core/head.pyi": "def parse(data: bytes) -> int: ...\n",
+    "_core/head.pxd": "cdef int parse_head(const char*) noexcept nogil\n",
     "protocol/__init__.py": '"""Protocol."""\n',
     "protocol/requests.py": "from fastcache._core import head\nfrom fastcache.model import Interval\n",
     "storage/__init__.py": '"""Storage."""\n',

@@ -18,8 +18,8 @@ class Authority:
     def ca_file(self) -> str:
         return str(self.directory / "ca.pem")
 
-    def server_context(self, *names: str) -> ssl.SSLContext:
-        """A server with a certificate for ``names``, each as openssl writes it: ``DNS:localhost``, ``IP:::1``."""
+    def server_files(self, *names: str) -> tuple[str, str]:
+        """Certificate and key for ``names``, each as openssl writes it: ``DNS:localhost``, ``IP:::1``."""
         stem = self.directory / names[0].replace(":", "-")
         request, extensions = stem.with_suffix(".csr"), stem.with_suffix(".ext")
         extensions.write_text(f"subjectAltName={','.join(names)}\n")
@@ -31,8 +31,12 @@ class Authority:
             *("x509", "-req", "-in", str(request), "-CA", self.ca_file, "-CAkey", str(self.directory / "ca.key")),
             *("-CAcreateserial", "-days", "2", "-extfile", str(extensions), "-out", f"{stem}.pem"),
         )
+        return f"{stem}.pem", f"{stem}.key"
+
+    def server_context(self, *names: str) -> ssl.SSLContext:
+        """A server with a certificate for ``names``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(f"{stem}.pem", f"{stem}.key")
+        context.load_cert_chain(*self.server_files(*names))
         return context
 
 
