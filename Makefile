@@ -9,7 +9,7 @@ BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check
 SWIFT := .cache/swift-venv
 
-.PHONY: run test test-all lint bench build clean
+.PHONY: run test test-all lint bench bench-micro build clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.stamp-run
@@ -28,6 +28,9 @@ lint: $(VENV)/.stamp-dev
 
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python -m bench
+
+bench-micro: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest bench --benchmark-enable $(PYTEST_FLAGS)
 
 # The compiled modules, in place. The stamp belongs to the environment, because a module is built for one Python.
 CORE_SOURCES := $(wildcard src/fastcache/_core/*.pyx src/fastcache/_core/*.pxd src/fastcache/_core/*.h)

@@ -1,0 +1,1 @@
+"""Benchmarks of fastcache: whole processes over loopback (``python -m bench``), and functions (``pytest bench``)."""

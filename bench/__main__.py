@@ -1,0 +1,76 @@
+"""``python -m bench``: measure whole processes and write ``bench/RESULTS.md``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.cases import Setup, contests
+from bench.contests import Outcome, hold
+from bench.machine import describe, describe_congestion
+from bench.report import document, rows
+from bench.servers import nginx_program, on_core
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what was asked for; the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    cores = sorted(os.sched_getaffinity(0))
+    program = None if options.no_nginx else nginx_program()
+    facts = describe(program)
+    if len(cores) < 2:
+        facts.append("only one core: server and load share it")
+    print("\n".join(facts), flush=True)
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="fastcache-bench-", dir=options.directory) as directory:
+        setup = Setup(
+            Path(directory), cores[0], cores[-1], options.connections, options.seconds, options.small_misses, program,
+            options.case,
+        )  # fmt: skip
+        congestion = True
+        with on_core(setup.load_core):
+            for contest in contests(setup):
+                congestion = congestion and all(contender.server.congestion for contender in contest.contenders)
+                outcomes.append(hold(contest, options.pairs))
+                print("\n".join(rows(outcomes[-1])), flush=True)
+    if not outcomes:
+        parser.error(f"no case is named like {', '.join(options.case)}")
+    facts += [describe_congestion(congestion), f"{options.pairs} turns of {options.seconds:g} s each for hits"]
+    text = document(facts, outcomes)
+    print(text)
+    output = options.output or (None if options.case else RESULTS)
+    if output is not None:
+        output.write_text(text)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Compare fastcache with what it stands before."
+    )
+    parser.add_argument("--case", action="append", default=[], help="only cases whose name contains this; repeatable")
+    parser.add_argument("--pairs", type=_positive, default=5, help="turns of each server (default 5)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn of hits (default 1)")
+    parser.add_argument("--connections", type=_positive, default=32, help="connections of the load (default 32)")
+    parser.add_argument("--small-misses", type=_positive, default=2000, help="objects of a turn of small misses")
+    parser.add_argument("--no-nginx", action="store_true", help="leave nginx out even if it is installed")
+    parser.add_argument("--directory", type=Path, help="where caches and files are put; default: the system's")
+    parser.add_argument("--output", type=Path, help="file for the results; default RESULTS.md, none with --case")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
