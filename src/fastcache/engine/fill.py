@@ -30,6 +30,8 @@ from fastcache.upstream.response import Response
 _log = logging.getLogger("fastcache.engine.fill")
 
 _WRITE_BATCH = 1024 * 1024
+_PACE_FLOOR = 0.1
+"""Seconds of a transfer before which its first burst says little about its pace."""
 _STALL_DROP = 5.0
 """Seconds a follower may hold others up in detached mode before it is dropped."""
 
@@ -126,6 +128,7 @@ class Fill:
         self._alone_since: float | None = None
         self._alone_from = 0
         self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
         self._producer: asyncio.Task[None] | None = None
         self._storer: asyncio.Task[None] | None = None
 
@@ -345,9 +348,18 @@ class Fill:
         """Absolute offset of the oldest byte in memory; the watermark when there is none."""
         return self._window[0][0] if self._window else self.watermark
 
-    def brings(self, position: int) -> bool:
-        """Whether the byte at ``position`` is in memory or still to come."""
-        return self.window_start <= position and not (self.ended and position >= self.watermark)
+    def brings(self, position: int, within: float) -> bool:
+        """Whether the byte at ``position`` is in memory or, at the pace so far, to come within so many seconds.
+
+        Whoever wants a byte far ahead is served sooner by a transfer of its own.
+        """
+        ahead = position - self.watermark
+        if self.window_start > position or (self.ended and ahead >= 0):
+            return False
+        if ahead <= self._limits.window:
+            return True
+        took = max(_PACE_FLOOR, self._loop.time() - self._begun)
+        return ahead * took <= within * (self.watermark - self.interval.start)
 
     def advanced(self, follower: Follower, count: int) -> None:
         """The follower took ``count`` bytes."""

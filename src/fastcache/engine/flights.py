@@ -97,10 +97,11 @@ class Flights:
         """Fills of an object, oldest first."""
         return tuple(self._fills.get(object_id.digest, ()))
 
-    def fill_for(self, object_id: ObjectId, interval: Interval) -> Fill | None:
-        """A fill that will hold all of ``interval`` and whose window has not left its beginning behind."""
+    def fill_for(self, object_id: ObjectId, interval: Interval, within: float) -> Fill | None:
+        """A fill that will hold all of ``interval``: its window has not left the beginning behind, and is expected
+        there within so many seconds."""
         for fill in self._fills.get(object_id.digest, ()):
-            if fill.interval.contains(interval) and fill.brings(interval.start):
+            if fill.interval.contains(interval) and fill.brings(interval.start, within):
                 return fill
         return None
 

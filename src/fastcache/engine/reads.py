@@ -169,7 +169,7 @@ def _joined(ctx: Context, fill: Fill) -> bool:
 
 
 def _usable_fill(ctx: Context, read: ReadRequest, record: HeadRecord, interval: Interval) -> Fill | None:
-    fill = ctx.flights.fill_for(read.object_id, interval)
+    fill = ctx.flights.fill_for(read.object_id, interval, ctx.follow_wait)
     if fill is None or fill.record.generation != record.generation:
         return None
     return fill if ctx.fences.is_current(read.object_id, fill.token) else None
@@ -282,6 +282,7 @@ async def _take_answer(
     head = response.head
     if head.status not in (200, 206):
         learn_from_refusal(ctx, store, read, asked)
+        _release(leader)
         await relay(exchange, response, Result.MISS if head.status != 304 else Result.REVALIDATED)
         return
     judged = judge_body(
@@ -294,12 +295,14 @@ async def _take_answer(
     )
     if isinstance(judged, NotStorable):
         forget_if_other(ctx, store, read, head.get(b"etag"))
+        _release(leader)
         await relay(exchange, response, Result.MISS, detail=judged.reason)
         return
     present = store.peek(read.object_id)
     record = merge_checksums(judged.record, present.head if present is not None else None)
     if not store.publish_head(read.object_id, record, asked.token, asked.sent):
         # Overtaken by a write or a newer answer: right for this client, not to be kept.
+        _release(leader)
         await relay(exchange, response, Result.MISS, detail=b"overtaken")
         return
     store.validate(read.object_id, asked.token, asked.sent, asked.at)
@@ -316,6 +319,12 @@ async def _take_answer(
         await _send_under_origins_head(ctx, exchange, read, record, response, judged.interval, basis.source, result)
         return
     await _fill(ctx, store, exchange, read, Storable(record, judged.interval), asked, leader)
+
+
+def _release(leader: Leader | None) -> None:
+    """Nobody can follow this answer: who waits goes on now, not when its body is through."""
+    if leader is not None:
+        leader.land(followable=False)
 
 
 async def _fill(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
 from fastcache._core.reactor import Reactor
@@ -96,10 +97,10 @@ class Frontend:
         self._loop.remove_reader(self.reactor.fileno())
 
     def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)  # first: a sweep that fails is not the last one
         self.reactor.sweep()
         if self._ctx.draining:
             self.reactor.close_idle()
-        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
 
     # ---- from the reactor
 
@@ -153,6 +154,12 @@ class Frontend:
         task = self._loop.create_task(coroutine)
         self._tasks[cid] = task
         self._idle.clear()
+        task.add_done_callback(partial(self._never_began, cid))
+
+    def _never_began(self, cid: int, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step runs not even its ``finally``."""
+        if self._tasks.get(cid) is task:
+            self._ended(cid, complete=False, keep=False)
 
     async def _serve(self, channel: PlainChannel, head: bytes) -> None:
         await self._run(channel, serve_request(self._ctx, channel, head, self._limits))
@@ -175,11 +182,14 @@ class Frontend:
         except Exception:  # noqa: BLE001 - the last line of defence: a bug costs its own request and is logged whole
             _log.exception("a request failed in an unexpected way")
         finally:
-            self._channels.pop(cid, None)
-            self._tasks.pop(cid, None)
-            if not self._tasks:
-                self._idle.set()
-            if complete:
-                self.reactor.finish(cid, keep)
-            else:
-                self.reactor.abort(cid)
+            self._ended(cid, complete=complete, keep=keep)
+
+    def _ended(self, cid: int, *, complete: bool, keep: bool) -> None:
+        self._channels.pop(cid, None)
+        self._tasks.pop(cid, None)
+        if not self._tasks:
+            self._idle.set()
+        if complete:
+            self.reactor.finish(cid, keep)
+        else:
+            self.reactor.abort(cid)

@@ -1,0 +1,49 @@
+"""Who follows a fill, and who had better ask the origin: nobody waits for a whole transfer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from tests.engine.conftest import Embed
+
+from fastcache.origin.pattern import pattern
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("authorization", ["none", "revalidate"])
+async def test_a_range_far_ahead_of_a_slow_fill_does_not_wait_for_it(embed: Embed, authorization: str) -> None:
+    size = 200 * MIB
+    async with embed(authorization=authorization) as proxy:
+        proxy.origin.control.synthetic("bkt", "o", size)
+        proxy.origin.control.settings(bandwidth_connection=4 * MIB)
+        reader, writer = await proxy.connect()
+        writer.write(proxy.request("o"))
+        await reader.readexactly(MIB)
+        begun = time.monotonic()
+        _, body = await proxy.get("o", signed={"Range": "bytes=-1000"})
+        assert body == pattern(b"o", 1, size - 1000, 1000)
+        assert time.monotonic() - begun < 10, "the fill would need 50 s to come here"
+        writer.transport.abort()
+
+
+async def test_followers_of_what_cannot_be_stored_are_released_by_its_head(embed: Embed) -> None:
+    """They waited out ``follow_wait`` as long as the leader's body was still being passed on."""
+    async with embed(fill_follow_wait="30s") as proxy:
+        proxy.origin.control.synthetic("bkt", "o", 200 * MIB)
+        proxy.origin.control.fault(kind="etag", value="weak", count=-1)
+        proxy.origin.control.settings(bandwidth_connection=4 * MIB)
+        streams = []
+        begun = time.monotonic()
+        for _ in range(3):
+            streams.append(await proxy.connect())
+            streams[-1][1].write(proxy.request("o"))
+            await asyncio.sleep(0.05)
+        for reader, _ in streams:
+            async with asyncio.timeout(25):
+                assert await reader.readexactly(1000)
+        assert time.monotonic() - begun < 15
+        for _, writer in streams:
+            writer.transport.abort()
