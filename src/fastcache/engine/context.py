@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fastcache._core.fences import Fences
 from fastcache.clock import Clock
-from fastcache.engine.fill import FillLimits, WindowBudget
+from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.engine.flights import Flights
 from fastcache.model import ObjectId, OriginId
 from fastcache.observe.access_log import AccessLog

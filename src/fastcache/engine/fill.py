@@ -18,9 +18,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
 
+from fastcache.engine.fill_limits import FillLimits, FillMetrics, WindowBudget
 from fastcache.engine.signal import Signal
 from fastcache.errors import StorageError, UpstreamError, UpstreamProtocolError
 from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
@@ -34,41 +33,6 @@ _PACE_FLOOR = 0.1
 """Seconds of a transfer before which its first burst says little about its pace."""
 _STALL_DROP = 5.0
 """Seconds a follower may hold others up in detached mode before it is dropped."""
-
-
-class FillMetrics(Protocol):
-    """What a fill reports."""
-
-    def fill_started(self) -> None: ...
-    def fill_finished(self, outcome: str) -> None: ...
-    def fill_detached(self) -> None: ...
-    def follower_joined(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FillLimits:
-    """Bytes and seconds; see the module's theory of operation."""
-
-    lead: int
-    window: int
-    linger_bytes: int
-    linger: float
-    detach_after: float
-
-
-class WindowBudget:
-    """All windows' memory together. A fill's own limit shrinks when many run; it never falls below its floor."""
-
-    FLOOR = 512 * 1024
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self.fills = 0
-        self.used = 0
-
-    def limit(self, window: int) -> int:
-        """Bytes one fill may keep in memory now."""
-        return max(self.FLOOR, min(window, self._total // max(1, self.fills)))
 
 
 class FillEndedError(UpstreamError):

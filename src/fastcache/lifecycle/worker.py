@@ -20,7 +20,7 @@ from fastcache import __version__
 from fastcache._core.fences import Fences
 from fastcache.clock import SystemClock
 from fastcache.engine.context import Context
-from fastcache.engine.fill import FillLimits, WindowBudget
+from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.lifecycle.settings import Settings
 from fastcache.observe import log
 from fastcache.observe.access_log import AccessLog
