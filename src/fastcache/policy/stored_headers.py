@@ -52,7 +52,16 @@ _OBJECT_LOCK = b"x-amz-object-lock-"
 VOLATILE_AFTER = 60.0
 """Seconds after which a hit leaves out headers that change without a new ETag."""
 
-_FROM_VALIDATION = frozenset({b"x-amz-request-id", b"x-amz-id-2", b"x-amz-request-charged", b"vary"})
+_FROM_VALIDATION = frozenset(
+    {
+        b"x-amz-request-id",
+        b"x-amz-id-2",
+        b"x-trans-id",
+        b"x-openstack-request-id",
+        b"x-amz-request-charged",
+        b"vary",
+    }
+)
 
 
 def is_checksum(name: bytes) -> bool:
