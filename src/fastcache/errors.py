@@ -44,6 +44,8 @@ class UpstreamError(FastcacheError):
     status: ClassVar[int] = 502
     code: ClassVar[str] = "BadGateway"
     log_level: ClassVar[int] = logging.WARNING
+    kind: ClassVar[str] = "failed"
+    """The word it is counted under."""
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
@@ -52,6 +54,8 @@ class UpstreamError(FastcacheError):
 
 class UpstreamConnectError(UpstreamError):
     """No connection: refused, unreachable, name unknown, TLS not verified."""
+
+    kind: ClassVar[str] = "connect"
 
     def __init__(self, message: str) -> None:
         super().__init__(message, sent=False)
@@ -62,10 +66,13 @@ class UpstreamTimeoutError(UpstreamError):
 
     status: ClassVar[int] = 504
     code: ClassVar[str] = "GatewayTimeout"
+    kind: ClassVar[str] = "timeout"
 
 
 class UpstreamProtocolError(UpstreamError):
     """The origin's answer is not well-formed HTTP/1.1, or ended before its declared length."""
+
+    kind: ClassVar[str] = "protocol"
 
 
 class StorageError(FastcacheError):

@@ -531,7 +531,7 @@ class Counted(NoMetrics):
     def request_retried(self, method: bytes) -> None:
         self.calls["retried"] += 1
 
-    def bytes_received(self, count: int) -> None:
+    def body_received(self, count: int) -> None:
         self.calls["received"] += count
 
     def bytes_sent(self, count: int) -> None:
@@ -554,5 +554,5 @@ async def test_every_request_connection_and_byte_is_reported() -> None:
     closed = Pool(source.id, UpstreamSettings(), metrics=counted)
     with pytest.raises(UpstreamConnectError):
         await closed.request(b"GET", GET, retry_safe=True)
-    received, sent = 2 * len(answer), 3 * len(GET)
+    received, sent = 2 * len(b"hello"), 3 * len(GET)
     assert counted.calls == Counter(opened=2, closed=2, failed=1, GET=3, retried=1, received=received, sent=sent)

@@ -59,14 +59,14 @@ class _OriginMetrics:
     def connection_closed(self) -> None: ...
 
     def connect_failed(self) -> None:
-        self._metrics.origin_error("connect")
+        """Counted with the request that it fails."""
 
     def request_sent(self, method: bytes) -> None: ...
 
     def request_retried(self, method: bytes) -> None:
         self._metrics.origin_error("retried")
 
-    def bytes_received(self, count: int) -> None:
+    def body_received(self, count: int) -> None:
         self._metrics.origin_bytes(count)
 
     def bytes_sent(self, count: int) -> None: ...

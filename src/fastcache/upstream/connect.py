@@ -56,7 +56,10 @@ class Connector:
         self, address: Address, seconds: float, make: Callable[[socket.socket], Connection]
     ) -> Connection:
         where = f"{self._origin} at {address.sockaddr[0]}"
-        sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        except OSError as error:
+            raise UpstreamConnectError(f"no socket to connect to {where}: {error.strerror}") from None
         try:
             async with asyncio.timeout(seconds):
                 return await self._open(sock, address, make)

@@ -245,7 +245,6 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         start = self._filled
         end = self._filled = start + nbytes
-        self._metrics.bytes_received(nbytes)
         exchange = self._exchange
         if exchange is None:
             self._fail(UpstreamProtocolError("the origin sent bytes that nobody asked for"))
@@ -328,6 +327,7 @@ class Connection(asyncio.BufferedProtocol):
     def _body_bytes(self, exchange: Exchange, start: int, end: int) -> None:
         self._progressed = True
         body = exchange.body
+        before = body.received
         if self._framing is Framing.LENGTH:
             take = min(end - start, self._remaining)
             self._remaining -= take
@@ -338,6 +338,7 @@ class Connection(asyncio.BufferedProtocol):
             self._chunked_bytes(exchange, self._chunks, start, end)
         else:
             body.put(self._block, start, end)
+        self._metrics.body_received(body.received - before)
         if body.unread >= 2 * self._settings.receive_block and not body.ended and not self._read_paused:
             self._pause_reading()
 
