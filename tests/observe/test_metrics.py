@@ -55,8 +55,7 @@ def with_everything() -> Metrics:
     metrics.store_corrupt_file()
     metrics.store_io_error()
     metrics.store_write_dropped()
-    metrics.client_connection_opened()
-    metrics.client_connection_closed()
+    metrics.client_connections(2, 1)
     metrics.refused("host")
     metrics.access_log_lines(3)
     metrics.access_log_dropped()
@@ -82,12 +81,13 @@ def test_every_report_is_rendered_with_its_value() -> None:
     assert values["fastcache_store_commit_bytes_total", ()] == 500
     assert values["fastcache_store_evicted_extents_total", ()] == 2
     assert values["fastcache_store_evicted_bytes_total", ()] == 800
+    assert values["fastcache_client_connections_opened_total", ()] == 2
     assert values["fastcache_refused_total", (("reason", "host"),)] == 1
     assert values["fastcache_access_log_lines_total", ()] == 3
     assert values["fastcache_open_connections", ()] == 7
     once = (
         "origin_connections_opened fills_started followers fills_detached store_commits store_corrupt_files "
-        "store_io_errors store_dropped_writes client_connections_opened client_connections_closed "
+        "store_io_errors store_dropped_writes client_connections_closed "
         "access_log_dropped access_log_errors"
     )
     assert {name: values[f"fastcache_{name}_total", ()] for name in once.split()} == dict.fromkeys(once.split(), 1)

@@ -49,6 +49,7 @@ cdef struct Connection:
     uint8_t out_more      # more bytes follow at once: MSG_MORE
     uint8_t out_pending   # the engine waits for on_writable
     uint8_t allowed       # the peer's address passed allow-from
+    uint8_t surplus       # accepted when max_connections were open already
     uint8_t peer_family   # 4, 6 or 0
     uint8_t peer[16]
     uint16_t peer_port

@@ -25,6 +25,7 @@ from fastcache._core.connection cimport (
     PUMP_DEAD,
     PUMP_DONE,
     PUMP_TURN,
+    TURN_BYTES,
     Connection,
     connection_id,
     head_end,
@@ -47,7 +48,9 @@ cdef class Reactor(ConnectionStreams):
 
     Times are seconds. ``head_timeout`` bounds a head from its first byte to its last (a dripped head gains nothing),
     ``idle_timeout`` a kept-alive connection without one, ``stall_timeout`` progress in either direction while the
-    engine waits for the client. ``networks`` are (packed address, prefix length) pairs; empty admits everyone.
+    engine waits for the client. ``half_closed_timeout`` is how long an answer may still begin after the peer ended its
+    side: a FIN alone does not tell a client that left from one that has nothing more to say. ``surplus`` connections
+    beyond ``max_connections`` are accepted to be refused (:meth:`overloaded`). ``networks`` are (packed address, prefix length) pairs; empty admits everyone.
     """
 
     def drain(self):
@@ -159,7 +162,11 @@ cdef class Reactor(ConnectionStreams):
     cdef void discard(self, Connection* c) noexcept nogil:
         cdef char[16384] sink
         cdef ssize_t r
+        cdef int64_t turn = TURN_BYTES
         while c.readable or c.eof:
+            if turn <= 0:
+                self.enqueue_run(c)  # a fast sender must not keep the loop to itself
+                return
             r = recv(c.fd, sink, sizeof(sink), 0)
             if r < 0 and errno == EINTR:
                 continue
@@ -172,6 +179,7 @@ cdef class Reactor(ConnectionStreams):
                 self.free_connection(c)
                 return
             c.linger_left -= r
+            turn -= r
             if c.linger_left <= 0:
                 self.free_connection(c)
                 return
@@ -215,8 +223,12 @@ cdef class Reactor(ConnectionStreams):
                     c.want_read = 0
                     queue_push(&self.readable, c.slot)
                 elif flags & EPOLLRDHUP and not c.out_pending:
-                    self.lose(c)  # left while we wait for the origin; while output flows, sending finds out
-                    continue
+                    # While we wait for the origin; while output flows, sending finds out.
+                    if not self.half_closed_ns:
+                        self.lose(c)
+                        continue
+                    if c.deadline == 0:
+                        c.deadline = self.now + self.half_closed_ns
                 if c.out_pending == 1 and flags & EPOLLOUT:
                     self.advance_output(c)
                 continue

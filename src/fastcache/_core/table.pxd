@@ -27,11 +27,12 @@ cdef class ConnectionTable:
     cdef Connection** table      # `capacity` pointers; structs are allocated at first use and kept until dealloc
     cdef uint32_t* free_slots
     cdef uint32_t capacity, free_count, used_slots
+    cdef uint32_t limit          # max_connections; the slots beyond it are for telling more clients so
     cdef SlotQueue run, requests, writable, readable, aborted
     cdef Network* networks       # owned; `network_count` of them
     cdef int network_count
     cdef Py_ssize_t head_limit
-    cdef int64_t head_ns, idle_ns, stall_ns, linger_ns, linger_bytes
+    cdef int64_t head_ns, idle_ns, stall_ns, linger_ns, linger_bytes, half_closed_ns
     cdef int64_t now             # CLOCK_MONOTONIC ns of the present turn
     cdef uint32_t parked_count
     cdef uint64_t accepted, refused, closed_total, sent_total, accept_errors, timed_out

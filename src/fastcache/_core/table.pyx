@@ -22,13 +22,18 @@ cdef class ConnectionTable:
 
     def __cinit__(self, handler, *, uint32_t max_connections=4096, Py_ssize_t head_limit=65536,
                   double head_timeout=30.0, double idle_timeout=75.0, double stall_timeout=60.0,
-                  double linger_timeout=5.0, int64_t linger_bytes=1048576, networks=()):
+                  double linger_timeout=5.0, int64_t linger_bytes=67108864, double half_closed_timeout=0.0,
+                  uint32_t surplus=0, networks=()):
         cdef epoll_event event
         cdef uint32_t i, ring = 1
         self.epfd = self.evfd = -1
         self.handler = handler
         if not 0 < max_connections <= 1 << 20:
             raise ValueError("max_connections must be between 1 and 1048576")
+        if surplus > 1 << 20:
+            raise ValueError("surplus must be at most 1048576")
+        self.limit = max_connections
+        max_connections += surplus
         while ring < 2 * max_connections:  # room for a slot's stale entry beside its present one
             ring *= 2
         self.capacity = self.free_count = max_connections
@@ -47,6 +52,7 @@ cdef class ConnectionTable:
         self.stall_ns = <int64_t>(stall_timeout * 1e9)
         self.linger_ns = <int64_t>(linger_timeout * 1e9)
         self.linger_bytes = linger_bytes
+        self.half_closed_ns = <int64_t>(half_closed_timeout * 1e9)
         self._set_networks(networks)
         self.epfd = epoll_create1(EPOLL_CLOEXEC)
         if self.epfd < 0:
@@ -143,6 +149,11 @@ cdef class ConnectionTable:
         """Whether the peer's address is in one of ``networks`` (or none were given)."""
         cdef Connection* c = self.find(cid)
         return c != NULL and c.allowed
+
+    def overloaded(self, uint64_t cid) -> bool:
+        """Whether the connection came when ``max_connections`` were open, and they still are."""
+        cdef Connection* c = self.find(cid)
+        return c != NULL and c.surplus and self.capacity - self.free_count > self.limit
 
     def peer(self, uint64_t cid) -> tuple[str, int]:
         """The peer's numeric address and port; ("", 0) for a stale id."""
@@ -242,7 +253,9 @@ cdef class ConnectionTable:
             c.readable = c.eof = c.dead = c.want_read = c.out_pending = 0
             c.sent = c.requests = 0
             c.file_left = 0
-            c.deadline = self.now + self.idle_ns
+            c.surplus = self.capacity - self.free_count > self.limit
+            # One that will be refused may not wait long for its request: others are to be told too.
+            c.deadline = self.now + (self.linger_ns if c.surplus else self.idle_ns)
             self.accepted += 1
             c.peer_family = 0
             if address.sin6_family == AF_INET:

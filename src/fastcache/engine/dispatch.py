@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from dataclasses import replace
 
 from fastcache.engine.channel import Channel, ClientGoneError
 from fastcache.engine.context import Context
@@ -35,6 +36,7 @@ _UNPARSED = RequestHead(
     host=b"",
 )
 """Stands for a request whose head could not be read; its answer closes the connection."""
+_RETRY_AFTER = ((b"Retry-After", b"1"),)
 
 
 async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: HeadLimits) -> bool:
@@ -46,8 +48,10 @@ async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: Head
     try:
         head = parse_request_head(raw, limits)
     except RequestError as error:
-        return await refuse(ctx, channel, error, request_id)
+        return await refuse(ctx, channel, error, raw, request_id)
     exchange = Exchange(channel, head, request_id, ctx.clock)
+    if ctx.draining:
+        exchange.keep_alive = False
     try:
         await _answer(ctx, exchange)
     finally:
@@ -55,12 +59,17 @@ async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: Head
     return exchange.keep_alive and exchange.body_read and not ctx.draining
 
 
-async def refuse(ctx: Context, channel: Channel, error: RequestError, request_id: str | None = None) -> bool:
-    """Answer a request that could not even be read."""
-    exchange = Exchange(channel, _UNPARSED, request_id or secrets.token_hex(8).upper(), ctx.clock)
+async def refuse(
+    ctx: Context, channel: Channel, error: RequestError, raw: bytes = b"", request_id: str | None = None
+) -> bool:
+    """Answer a request that is not read, or could not be; ``raw`` is what there is of its head."""
+    # A body behind the answer to a HEAD would be taken for the next answer.
+    head = replace(_UNPARSED, method=b"HEAD") if raw.startswith(b"HEAD ") else _UNPARSED
+    exchange = Exchange(channel, head, request_id or secrets.token_hex(8).upper(), ctx.clock)
     exchange.keep_alive = False
+    extra = _RETRY_AFTER if error.response_status == 503 else ()
     try:
-        await exchange.send_error(error.response_status, error.response_code, str(error))
+        await exchange.send_error(error.response_status, error.response_code, str(error), extra=extra)
     finally:
         _account(ctx, exchange)
     return False
@@ -70,7 +79,7 @@ async def _answer(ctx: Context, exchange: Exchange) -> None:
     if ctx.requests_in_flight >= ctx.max_requests:
         ctx.metrics.refused("requests")
         exchange.keep_alive = exchange.keep_alive and exchange.body_read
-        await exchange.send_error(503, "SlowDown", "Please reduce your request rate.", extra=((b"Retry-After", b"1"),))
+        await exchange.send_error(503, "SlowDown", "Please reduce your request rate.", extra=_RETRY_AFTER)
         return
     ctx.requests_in_flight += 1
     try:
@@ -84,7 +93,7 @@ async def _answer(ctx: Context, exchange: Exchange) -> None:
             exchange.keep_alive = False
         await exchange.send_error(error.response_status, error.response_code, str(error))
     except UpstreamError as error:
-        ctx.metrics.origin_error(type(error).__name__)
+        ctx.metrics.origin_error(error.kind)
         _log.log(error.log_level, "request %s: %s", exchange.request_id, error)
         if exchange.head_sent:
             raise AbortedAnswerError(str(error)) from error
@@ -130,7 +139,7 @@ def _account(ctx: Context, exchange: Exchange) -> None:
     head = exchange.head
     seconds = now - exchange.started
     first = None if exchange.first_byte_at is None else exchange.first_byte_at - exchange.started
-    sent = exchange.channel.sent()
+    sent = exchange.body_sent()
     # 499: the client left before an answer began; the number is nginx's, no RFC has one.
     status = exchange.status or 499
     result = exchange.result if exchange.ended else Result.ERROR

@@ -186,7 +186,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
         sampler = LagSampler(metrics)
         sampler.start()
         stack.push_async_callback(sampler.stop)
-        frontend.start([listener.fileno()])
+        frontend.start([listener])
         state.status = Status.OK
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: keep it out of every later collection

@@ -116,11 +116,10 @@ class Metrics:
         """A request or connection was turned away without asking the origin."""
         self._count_word(catalogue.REFUSED.name, reason)
 
-    def client_connection_opened(self) -> None:
-        self.counters.add(CLIENT_OPENED_SLOT)
-
-    def client_connection_closed(self) -> None:
-        self.counters.add(CLIENT_CLOSED_SLOT)
+    def client_connections(self, opened: int, closed: int) -> None:
+        """So many client connections were accepted and closed since the last call."""
+        self._add(catalogue.CLIENT_OPENED.name, opened)
+        self._add(catalogue.CLIENT_CLOSED.name, closed)
 
     # -- origin
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Coroutine
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
@@ -20,12 +21,17 @@ _log = logging.getLogger("fastcache.server")
 
 _SWEEP = 0.5
 """Seconds between two looks at the connections' timeouts."""
+_HALF_CLOSED = 5.0
+"""Seconds in which the answer to a client that ended its side must begin; it may have left altogether."""
+_SURPLUS = 256
+"""Connections beyond the limit that are accepted to be told so; further ones wait in the kernel's queue."""
 
 _BAD_HEAD = {
     431: RequestError("The request head is larger than allowed.", status=431, code="RequestHeaderSectionTooLarge"),
     408: RequestError("The request head did not arrive in time.", status=408, code="RequestTimeout"),
 }
 _DENIED = RequestError("This cache does not serve your address.", status=403, code="AccessDenied")
+_TOO_MANY = RequestError("Please reduce your request rate: too many connections.", status=503, code="SlowDown")
 
 
 class Frontend:
@@ -50,6 +56,8 @@ class Frontend:
         self._idle = asyncio.Event()
         self._idle.set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._listening: list[socket.socket] = []
+        self._opened = self._closed = 0
         self.reactor = Reactor(
             self,
             max_connections=max_connections,
@@ -57,22 +65,28 @@ class Frontend:
             head_timeout=head_timeout,
             idle_timeout=idle_timeout,
             stall_timeout=stall_timeout,
+            half_closed_timeout=_HALF_CLOSED,
+            surplus=_SURPLUS,
             networks=[(network.network_address.packed, network.prefixlen) for network in networks],
         )
 
     # ---- life
 
-    def start(self, listening: list[int]) -> None:
-        """Accept from these listening descriptors."""
-        for fd in listening:
-            self.reactor.listen(fd)
+    def start(self, listening: list[socket.socket]) -> None:
+        """Accept from these listening sockets; ``drain`` closes them."""
+        self._listening = listening
+        for listener in listening:
+            self.reactor.listen(listener.fileno())
         self._loop.add_reader(self.reactor.fileno(), self.reactor.drain)
         self._sweep()
 
     async def drain(self, seconds: float) -> bool:
         """Accept no more, let requests in flight end. False when ``seconds`` passed before all had."""
         self._ctx.draining = True
+        self.reactor.drain()  # whoever the kernel has accepted already is served
         self.reactor.stop_listening()
+        for listener in self._listening:
+            listener.close()  # or the kernel would go on accepting for nobody
         self.reactor.close_idle()
         try:
             async with asyncio.timeout(seconds):
@@ -95,12 +109,19 @@ class Frontend:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._loop.remove_reader(self.reactor.fileno())
+        self._count_connections()
 
     def _sweep(self) -> None:
         self._sweeper = self._loop.call_later(_SWEEP, self._sweep)  # first: a sweep that fails is not the last one
         self.reactor.sweep()
         if self._ctx.draining:
             self.reactor.close_idle()
+        self._count_connections()
+
+    def _count_connections(self) -> None:
+        stats = self.reactor.stats()
+        self._ctx.metrics.client_connections(stats["accepted"] - self._opened, stats["closed"] - self._closed)
+        self._opened, self._closed = stats["accepted"], stats["closed"]
 
     # ---- from the reactor
 
@@ -109,7 +130,11 @@ class Frontend:
         channel = self._channel(cid)
         if not self.reactor.admitted(cid):
             self._ctx.metrics.refused("address")
-            self._start(cid, self._refuse(channel, _DENIED))
+            self._start(cid, self._refuse(channel, _DENIED, head))
+            return
+        if self.reactor.overloaded(cid):
+            self._ctx.metrics.refused("connections")
+            self._start(cid, self._refuse(channel, _TOO_MANY, head))
             return
         self._start(cid, self._serve(channel, head))
 
@@ -164,8 +189,8 @@ class Frontend:
     async def _serve(self, channel: PlainChannel, head: bytes) -> None:
         await self._run(channel, serve_request(self._ctx, channel, head, self._limits))
 
-    async def _refuse(self, channel: PlainChannel, error: RequestError) -> None:
-        await self._run(channel, refuse(self._ctx, channel, error))
+    async def _refuse(self, channel: PlainChannel, error: RequestError, head: bytes = b"") -> None:
+        await self._run(channel, refuse(self._ctx, channel, error, head))
 
     async def _run(self, channel: PlainChannel, answer: Coroutine[None, None, bool]) -> None:
         """Run one exchange and decide what becomes of its connection: kept, ended, or reset when the answer is not
