@@ -152,7 +152,7 @@ class Exchange:
 
     def body_sent(self) -> int:
         """Bytes of the response's body that the kernel took; exact for bodies that are not chunked."""
-        return self.channel.sent() - self._body_from
+        return self.channel.sent() - self._body_from if self.first_byte_at is not None else 0
 
     async def end(self) -> None:
         """The body is complete."""

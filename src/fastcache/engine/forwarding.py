@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
-from fastcache.model import Headers, Result
+from fastcache.model import Headers, OriginId, Result
 from fastcache.policy.cache_status import cache_status_headers
 from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
 from fastcache.protocol.requests import forward_headers, render_request_head
@@ -14,6 +14,7 @@ from fastcache.protocol.responses import ResponseHead, forward_response_headers,
 from fastcache.upstream.response import Response
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
 async def ask(
@@ -33,6 +34,8 @@ async def ask(
     head = exchange.head
     chunked = head.framing.kind is Framing.CHUNKED
     fields = tuple((name, value) for name, value in forward_headers(head) if name.lower() not in without) + add
+    if not head.host:
+        fields = ((b"Host", _host_of(ctx.origin)), *fields)  # HTTP/1.0 may leave it out, HTTP/1.1 may not
     if chunked:
         fields += ((b"Transfer-Encoding", b"chunked"),)
     rendered = render_request_head(head.method, head.target, fields)
@@ -42,6 +45,8 @@ async def ask(
         source = exchange.body() if body is None else _once(body)
 
     def interim(response: ResponseHead) -> None:
+        if head.http_10:
+            return  # RFC 9110 section 15.2: it does not know what a 1xx is
         exchange.channel.write_interim(
             render_response_head(response.status, response.reason, forward_response_headers(response))
         )
@@ -59,6 +64,11 @@ async def ask(
     ctx.metrics.origin_response(response.head.status)
     exchange.origin_status = response.head.status
     return response
+
+
+def _host_of(origin: OriginId) -> bytes:
+    """RFC 9110 section 7.2: without the scheme's own port."""
+    return str(origin).partition("://")[2].removesuffix(_DEFAULT_PORT.get(origin.scheme, "-")).encode("ascii")
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes | memoryview]:
