@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcache.policy.freshness import Authorization, is_fresh
+from fastcache.policy.freshness import Authorization, Freshness, Ttls, freshness
 
 
 def fresh(
@@ -17,7 +17,10 @@ def fresh(
     fences_current: bool = True,
     mode: Authorization = Authorization.NONE,
 ) -> bool:
-    return is_fresh(proved_at, fences_current=fences_current, now=now, ttl=ttl, mode=mode)
+    ttls = Ttls(ttl, ttl)
+    found = freshness(proved_at, fences_current=fences_current, now=now, ttl=ttl, ttls=ttls, mode=mode)
+    assert found in (Freshness.FRESH, Freshness.EXPIRED), "nothing is stale without a rule for it"
+    return found is Freshness.FRESH
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9))
@@ -52,3 +55,24 @@ def test_what_was_never_proven_is_not_fresh() -> None:
 def test_age_counts_from_the_proof_against_the_ttl_in_force_now(now: float, ttl: float, wanted: bool) -> None:
     """PITFALLS: a TTL baked in at write; P-45: a clock that stands before the proof makes nothing fresh."""
     assert fresh(now=now, ttl=ttl) is wanted
+
+
+@given(
+    st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6), st.sampled_from(Authorization),
+    st.booleans(),
+)  # fmt: skip
+def test_stale_rules_reach_as_far_as_they_say_and_never_past_a_fence(
+    now: float, ttl: float, revalidate: float, error: float, mode: Authorization, fences_current: bool
+) -> None:
+    ttls = Ttls(ttl, ttl, revalidate, error)
+    found = freshness(0.0, fences_current=fences_current, now=now, ttl=ttl, ttls=ttls, mode=mode)
+    if mode is Authorization.REVALIDATE or not fences_current:
+        assert found is Freshness.EXPIRED
+    elif now < ttl:
+        assert found is Freshness.FRESH
+    elif now < ttl + revalidate:
+        assert found is Freshness.STALE_USABLE
+    elif now < ttl + error:
+        assert found is Freshness.STALE_ON_ERROR
+    else:
+        assert found is Freshness.EXPIRED

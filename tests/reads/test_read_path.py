@@ -179,7 +179,7 @@ def test_an_anonymous_request_gets_nothing_from_a_warm_cache(reader: Start) -> N
 
 
 def test_head_is_answered_from_a_get_only_within_the_ttl(reader: Start) -> None:
-    r = reader(*NONE, "--ttl", "1s")
+    r = reader(*NONE, "--ttl", "1s", "--head-ttl", "1s")
     r.origin.control.synthetic("bkt", "o", 12345)
     r.get("o")
     r.origin.control.reset()

@@ -11,7 +11,7 @@ from fastcache.engine.flights import Flights
 from fastcache.model import ObjectId, OriginId
 from fastcache.observe.access_log import AccessLog
 from fastcache.observe.metrics import Metrics
-from fastcache.policy.freshness import Authorization
+from fastcache.policy.freshness import Authorization, Ttls
 from fastcache.protocol.targets import Addressing
 from fastcache.storage.store import Store
 from fastcache.upstream.pool import Pool
@@ -30,7 +30,7 @@ class Context:
     metrics: Metrics
     access_log: AccessLog
     authorization: Authorization
-    ttl: float
+    ttls: Ttls
     follow_wait: float
     fill_limits: FillLimits
     window_budget: WindowBudget

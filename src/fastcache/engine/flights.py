@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 
 from fastcache.engine.fill import Fill
 from fastcache.model import Interval, ObjectId
@@ -42,6 +43,7 @@ class Flights:
     def __init__(self) -> None:
         self._leaders: dict[bytes, list[Leader]] = {}
         self._fills: dict[bytes, list[Fill]] = {}
+        self._provers: dict[bytes, Leader] = {}
         self._no_wait: dict[bytes, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -51,9 +53,27 @@ class Flights:
         self._leaders.setdefault(object_id.digest, []).append(leader)
         return leader
 
+    def prove(self, read: ReadRequest) -> Leader:
+        """Announce a request that asks whether what is stored is current; others wait for it, whatever its range."""
+        leader = self._provers[read.object_id.digest] = Leader(self, read.object_id, read)
+        return leader
+
+    def prover_of(self, object_id: ObjectId) -> Leader | None:
+        """Such a request that is under way."""
+        return self._provers.get(object_id.digest)
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run ``work`` behind the requests; it is cancelled when the flights are closed."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def landed(self, leader: Leader, *, followable: bool) -> None:
         """Called by the leader itself."""
         digest = leader.object_id.digest
+        if self._provers.get(digest) is leader:
+            del self._provers[digest]
+            return
         leaders = self._leaders.get(digest, [])
         if leader in leaders:
             leaders.remove(leader)
@@ -82,9 +102,7 @@ class Flights:
     def add(self, fill: Fill) -> None:
         """Make a fill known until it has ended and is stored."""
         self._fills.setdefault(fill.object_id.digest, []).append(fill)
-        task = asyncio.get_running_loop().create_task(self._forget_when_stored(fill))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.spawn(self._forget_when_stored(fill))
 
     async def _forget_when_stored(self, fill: Fill) -> None:
         await fill.run_to_end()
@@ -127,3 +145,6 @@ class Flights:
             fill.stop()
         for fill in fills:
             await fill.run_to_end()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -9,7 +9,7 @@ from fastcache.engine.exchange import Exchange
 from fastcache.model import Headers, OriginId, Result
 from fastcache.policy.cache_status import cache_status_headers
 from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
-from fastcache.protocol.requests import forward_headers, render_request_head
+from fastcache.protocol.requests import RequestHead, forward_headers, render_request_head
 from fastcache.protocol.responses import ResponseHead, forward_response_headers, render_response_head
 from fastcache.upstream.response import Response
 
@@ -33,12 +33,7 @@ async def ask(
     """
     head = exchange.head
     chunked = head.framing.kind is Framing.CHUNKED
-    fields = tuple((name, value) for name, value in forward_headers(head) if name.lower() not in without) + add
-    if not head.host:
-        fields = ((b"Host", _host_of(ctx.origin)), *fields)  # HTTP/1.0 may leave it out, HTTP/1.1 may not
-    if chunked:
-        fields += ((b"Transfer-Encoding", b"chunked"),)
-    rendered = render_request_head(head.method, head.target, fields)
+    rendered = _rendered(ctx, head, add, without)
     has_body = head.framing.kind is Framing.CHUNKED or head.framing.length > 0
     source = None
     if has_body:
@@ -69,6 +64,23 @@ async def ask(
 def _host_of(origin: OriginId) -> bytes:
     """RFC 9110 section 7.2: without the scheme's own port."""
     return str(origin).partition("://")[2].removesuffix(_DEFAULT_PORT.get(origin.scheme, "-")).encode("ascii")
+
+
+async def ask_again_alone(ctx: Context, head: RequestHead, add: Headers) -> Response:
+    """The request of a client that is being answered already, once more for the cache's sake: no body, nobody waits."""
+    ctx.metrics.origin_request(head.method)
+    response = await ctx.pool.request(head.method, _rendered(ctx, head, add, frozenset()), retry_safe=True)
+    ctx.metrics.origin_response(response.head.status)
+    return response
+
+
+def _rendered(ctx: Context, head: RequestHead, add: Headers, without: frozenset[bytes]) -> bytes:
+    fields = tuple((name, value) for name, value in forward_headers(head) if name.lower() not in without) + add
+    if not head.host:
+        fields = ((b"Host", _host_of(ctx.origin)), *fields)  # HTTP/1.0 may leave it out, HTTP/1.1 may not
+    if head.framing.kind is Framing.CHUNKED:
+        fields += ((b"Transfer-Encoding", b"chunked"),)
+    return render_request_head(head.method, head.target, fields)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes | memoryview]:

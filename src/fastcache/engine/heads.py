@@ -6,27 +6,42 @@ from fastcache.engine.asking import ask_origin
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import relay
-from fastcache.engine.lessons import entry_is_fresh, forget_if_other, learn_from_refusal
+from fastcache.engine.lessons import entry_freshness, forget_if_other, learn_from_refusal
+from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import send_stored
+from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
 from fastcache.model import ChecksumState, HeadRecord, Result
-from fastcache.policy.freshness import Authorization
+from fastcache.policy.freshness import STALE_STATUSES, Authorization, Freshness
 from fastcache.policy.local_answer import answer_locally
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.storable import NotStorable, judge_head, merge_checksums
+from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
 
 
 async def handle_head(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
     entry = await store.lookup(read.object_id)
     record = entry.head
-    if record is not None and not read.must_ask and entry_is_fresh(ctx, entry) and _head_is_complete(read, record):
-        answer = answer_locally(read, record)
-        proof = entry.validation
-        age = 0.0 if proof is None else max(0.0, ctx.clock.boot() - proof.at)
-        await send_stored(ctx, exchange, read, record, answer, None, Result.HIT, age=age, validation=None, ttl=ctx.ttl)
+    usable = Freshness.EXPIRED
+    if record is not None and _head_is_complete(read, record):
+        usable = entry_freshness(ctx, entry, read)
+        if usable is Freshness.STALE_USABLE:
+            refresh_behind(ctx, store, exchange.head, read)
+        if usable in (Freshness.FRESH, Freshness.STALE_USABLE):
+            await _send_head(ctx, exchange, read, entry, record)
+            return
+    try:
+        asked = await ask_origin(ctx, exchange, read, ())
+    except (UpstreamConnectError, UpstreamTimeoutError):
+        if usable is not Freshness.STALE_ON_ERROR or record is None:
+            raise
+        await _send_head(ctx, exchange, read, entry, record)
         return
-    asked = await ask_origin(ctx, exchange, read, ())
     head = asked.response.head
+    if usable is Freshness.STALE_ON_ERROR and record is not None and head.status in STALE_STATUSES:
+        asked.response.abort()
+        await _send_head(ctx, exchange, read, entry, record)
+        return
     if head.status == 200:
         judged = judge_head(
             head,
@@ -42,6 +57,14 @@ async def handle_head(ctx: Context, store: Store, exchange: Exchange, read: Read
         learn_from_refusal(ctx, store, read, asked)
     same = record is not None and entry.head is not None and entry.head.generation == record.generation
     await relay(exchange, asked.response, Result.REVALIDATED if same and head.status == 200 else Result.MISS)
+
+
+async def _send_head(ctx: Context, exchange: Exchange, read: ReadRequest, entry: Entry, record: HeadRecord) -> None:
+    answer = answer_locally(read, record)
+    proof = entry.validation
+    age = 0.0 if proof is None else max(0.0, ctx.clock.boot() - proof.at)
+    ttl = ctx.ttls.of(read.method)
+    await send_stored(ctx, exchange, read, record, answer, None, Result.HIT, age=age, validation=None, ttl=ttl)
 
 
 def _head_is_complete(read: ReadRequest, record: HeadRecord) -> bool:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from fastcache.engine.asking import Asked
 from fastcache.engine.context import Context
 from fastcache.model import unquoted_etag
-from fastcache.policy.freshness import is_fresh
+from fastcache.policy.freshness import Freshness, freshness
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import Verdict, judge_304
 from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
 
 
-def entry_is_fresh(ctx: Context, entry: Entry) -> bool:
+def entry_freshness(ctx: Context, entry: Entry, read: ReadRequest) -> Freshness:
+    """How fresh the entry's head is for this request."""
     proof = entry.validation
-    return is_fresh(
+    if read.must_ask or entry.voided:
+        return Freshness.EXPIRED
+    return freshness(
         None if proof is None else proof.at,
         fences_current=proof is not None and ctx.fences.is_current(entry.object_id, proof.token),
         now=ctx.clock.boot(),
-        ttl=ctx.ttl,
+        ttl=ctx.ttls.of(read.method),
+        ttls=ctx.ttls,
         mode=ctx.authorization,
     )
 

@@ -16,24 +16,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
 from fastcache.engine.asking import Asked, ask_again, ask_origin
+from fastcache.engine.basis import Basis, find_basis, prepared
 from fastcache.engine.channel import ClientGoneError
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
-from fastcache.engine.fill import Fill, FillEndedError
+from fastcache.engine.fill import Fill
 from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import relay
 from fastcache.engine.gaps import find_gaps, serve_with_gaps
 from fastcache.engine.heads import handle_head
-from fastcache.engine.lessons import entry_is_fresh, forget_if_other, learn_from_refusal
-from fastcache.engine.serving import ExtentSource, FillSource, Source, send_body, send_stored
-from fastcache.errors import StorageError
+from fastcache.engine.lessons import entry_freshness, forget_if_other, learn_from_refusal
+from fastcache.engine.refresh import refresh_behind
+from fastcache.engine.serving import FillSource, Source, send_body, send_stored
+from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
 from fastcache.model import Headers, HeadRecord, Interval, Result
 from fastcache.policy.cache_status import cache_status_headers
-from fastcache.policy.freshness import Authorization
-from fastcache.policy.local_answer import LocalAnswer, answer_locally
+from fastcache.policy.freshness import STALE_STATUSES, Authorization, Freshness
+from fastcache.policy.local_answer import answer_locally
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import REFUSES_ADDITION, Verdict, judge_304, validator_to_add
 from fastcache.policy.storable import NotStorable, Storable, judge_body, merge_checksums
@@ -49,21 +50,6 @@ _MAX_ATTEMPTS = 4
 """Looks at the index per request: a corrupt extent, a leader awaited, a fill that ended, each cost one."""
 
 
-@dataclass(slots=True)
-class _Basis:
-    """Everything needed to answer without a body from the origin, if the head turns out to be current."""
-
-    record: HeadRecord
-    answer: LocalAnswer
-    source: Source | None
-    followed: bool
-
-    def close(self) -> None:
-        if self.source is not None:
-            self.source.close()
-            self.source = None
-
-
 async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
     """Answer one GET or HEAD."""
     if read.method == b"HEAD":
@@ -72,10 +58,10 @@ async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: Read
     deadline = ctx.clock.boot() + ctx.follow_wait
     for _ in range(_MAX_ATTEMPTS):
         entry = await store.lookup(read.object_id)
-        basis = await _find_basis(ctx, store, entry, read)
+        basis = await find_basis(ctx, store, entry, read)
         try:
             if basis is not None:
-                if await _serve_basis(ctx, store, exchange, read, entry, basis):
+                if await _serve_basis(ctx, store, exchange, read, entry, basis, deadline):
                     return
                 continue
             patience = deadline - ctx.clock.boot()
@@ -94,104 +80,64 @@ async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: Read
 # ---- with a basis ----
 
 
-async def _find_basis(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> _Basis | None:
-    """A head with all bytes of its answer at hand; the extents are opened, and checked, before anybody is asked."""
-    record = entry.head
-    if record is None:
-        return None
-    answer = answer_locally(read, record)
-    interval = answer.interval
-    if interval is None or interval.length == 0:
-        return _Basis(record, answer, None, followed=False)
-    source = await _open(store, entry, interval)
-    if source is None:
-        basis = await _follow(ctx, store, entry, read, record, answer, interval)
-        # What has arrived but is not committed yet is not worth another transfer: wait for it and look again.
-        if basis is not None or not await ctx.flights.settled(read.object_id, ctx.follow_wait):
-            return basis
-        if entry.head is not record:
-            return None
-        source = await _open(store, entry, interval)
-    return None if source is None else _Basis(record, answer, source, followed=False)
-
-
-async def _open(store: Store, entry: Entry, interval: Interval) -> ExtentSource | None:
-    reader = await store.open_range(entry, interval)
-    if reader is None:
-        return None
-    source = ExtentSource(reader)
-    try:
-        await source.prepare(interval)
-    except StorageError as error:
-        source.close()
-        _log.warning("a cached range could not be used: %s", error)
-        return None
-    except BaseException:
-        source.close()
-        raise
-    return source
-
-
-async def _follow(
-    ctx: Context,
-    store: Store,
-    entry: Entry,
-    read: ReadRequest,
-    record: HeadRecord,
-    answer: LocalAnswer,
-    interval: Interval,
-) -> _Basis | None:
-    """A fill under way that brings the whole answer, or what the extents lack of it."""
-    if not ctx.flights.fills_of(read.object_id):
-        return None
-    fill = _usable_fill(ctx, read, record, interval)
-    if fill is not None:
-        return _Basis(record, answer, FillSource(ctx, read.object_id, fill, interval), followed=_joined(ctx, fill))
-    for fill in ctx.flights.fills_of(read.object_id):
-        if fill.interval.start < interval.end and interval.start < fill.window_start:
-            await fill.commit_so_far()  # it left our beginning behind: from extents, then
-    gaps = await find_gaps(store, entry, read)
-    if gaps is None:
-        return None
-    fill = _usable_fill(ctx, read, record, gaps.span)
-    if fill is None or gaps.record is not record:
-        gaps.close()
-        return None
-    return _Basis(record, answer, gaps.with_fill(ctx, read.object_id, fill), followed=_joined(ctx, fill))
-
-
-def _joined(ctx: Context, fill: Fill) -> bool:
-    """Count a follower. One of a fill whose bytes are all here, and only not committed yet, is a hit like any other."""
-    if fill.complete:
+async def _serve_basis(
+    ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, entry: Entry, basis: Basis, deadline: float
+) -> bool:
+    """Serve the basis, after proving it where the mode asks for that. False: look again, nothing was answered."""
+    usable = entry_freshness(ctx, entry, read) if entry.head is basis.record else Freshness.EXPIRED
+    if usable is Freshness.STALE_USABLE:
+        refresh_behind(ctx, store, exchange.head, read)
+    if usable in (Freshness.FRESH, Freshness.STALE_USABLE):
+        return await _serve_unasked(ctx, exchange, read, entry, basis)
+    if ctx.authorization is not Authorization.NONE or read.must_ask:
+        return await _prove_and_serve(ctx, store, exchange, read, entry, basis, usable)
+    # N readers of an expired entry are one question to the origin: its answer is everybody's.
+    prover = ctx.flights.prover_of(read.object_id)
+    patience = deadline - ctx.clock.boot()
+    if prover is not None and patience > 0:
+        await prover.head_within(patience)
         return False
-    ctx.metrics.follower_joined()
+    prover = ctx.flights.prove(read)
+    try:
+        return await _prove_and_serve(ctx, store, exchange, read, entry, basis, usable, prover)
+    finally:
+        prover.land(followable=True)
+
+
+async def _serve_unasked(ctx: Context, exchange: Exchange, read: ReadRequest, entry: Entry, basis: Basis) -> bool:
+    if not await prepared(basis):
+        return False
+    result = Result.COALESCED if basis.followed else Result.HIT
+    await _send_basis(ctx, exchange, read, entry, basis, result, None)
     return True
 
 
-def _usable_fill(ctx: Context, read: ReadRequest, record: HeadRecord, interval: Interval) -> Fill | None:
-    fill = ctx.flights.fill_for(read.object_id, interval, ctx.follow_wait)
-    if fill is None or fill.record.generation != record.generation:
-        return None
-    return fill if ctx.fences.is_current(read.object_id, fill.token) else None
-
-
-async def _serve_basis(
-    ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, entry: Entry, basis: _Basis
+async def _prove_and_serve(
+    ctx: Context,
+    store: Store,
+    exchange: Exchange,
+    read: ReadRequest,
+    entry: Entry,
+    basis: Basis,
+    usable: Freshness,
+    prover: Leader | None = None,
 ) -> bool:
-    """Serve the basis, after proving it where the mode asks for that. False: look again, nothing was answered."""
-    if entry_is_fresh(ctx, entry) and not read.must_ask and entry.head is basis.record:
-        if not await _prepared(basis):
-            return False
-        result = Result.COALESCED if basis.followed else Result.HIT
-        await _send_basis(ctx, exchange, read, entry, basis, result, None)
-        return True
     if basis.answer.interval is None:
         # A 304, 412 or 416 of ours would rest on an unproven head: the origin gives those itself.
         await _lead(ctx, store, exchange, read)
         return True
     validator = None if ctx.refuses_additions else validator_to_add(read.conditions, basis.record)
     added: Headers = ((b"If-None-Match", validator),) if validator is not None else ()
-    asked = await ask_origin(ctx, exchange, read, added)
+    try:
+        asked = await ask_origin(ctx, exchange, read, added)
+    except (UpstreamConnectError, UpstreamTimeoutError) as error:
+        if usable is not Freshness.STALE_ON_ERROR:
+            raise
+        _log.warning("served stale: %s", error)
+        return await _serve_unasked(ctx, exchange, read, entry, basis)
+    if usable is Freshness.STALE_ON_ERROR and asked.response.head.status in STALE_STATUSES:
+        asked.response.abort()
+        return await _serve_unasked(ctx, exchange, read, entry, basis)
     if asked.added and asked.response.head.status in REFUSES_ADDITION:
         asked = await ask_again(ctx, exchange, read, asked, remember=True)
     if asked.added and asked.response.head.status == 304:
@@ -199,24 +145,15 @@ async def _serve_basis(
         if verdict is Verdict.CURRENT:
             asked.response.abort()
             store.validate(read.object_id, asked.token, asked.sent, asked.at)
-            if not await _prepared(basis):
+            if prover is not None:
+                prover.land(followable=True)
+            if not await prepared(basis):
                 return False
             result = Result.COALESCED if basis.followed else Result.REVALIDATED
             await _send_basis(ctx, exchange, read, entry, basis, result, asked.response.head.headers)
             return True
         asked = await ask_again(ctx, exchange, read, asked, remember=False)
-    await _take_answer(ctx, store, exchange, read, asked, basis, None)
-    return True
-
-
-async def _prepared(basis: _Basis) -> bool:
-    """A followed fill has its first byte; one that ended early is no basis."""
-    if basis.answer.interval is None or basis.source is None or isinstance(basis.source, ExtentSource):
-        return True
-    try:
-        await basis.source.prepare(basis.answer.interval)
-    except FillEndedError:
-        return False
+    await _take_answer(ctx, store, exchange, read, asked, basis, prover)
     return True
 
 
@@ -225,7 +162,7 @@ async def _send_basis(
     exchange: Exchange,
     read: ReadRequest,
     entry: Entry,
-    basis: _Basis,
+    basis: Basis,
     result: Result,
     validation: Headers | None,
 ) -> None:
@@ -236,7 +173,7 @@ async def _send_basis(
         answer = answer_locally(read, basis.record, last_modified=modified)
     proof = entry.validation
     age = 0.0 if validation is not None or proof is None else max(0.0, ctx.clock.boot() - proof.at)
-    ttl = ctx.ttl if ctx.authorization is Authorization.NONE else None
+    ttl = ctx.ttls.get if ctx.authorization is Authorization.NONE else None
     await send_stored(
         ctx, exchange, read, basis.record, answer, basis.source, result, age=age, validation=validation, ttl=ttl
     )
@@ -274,7 +211,7 @@ async def _take_answer(
     exchange: Exchange,
     read: ReadRequest,
     asked: Asked,
-    basis: _Basis | None,
+    basis: Basis | None,
     leader: Leader | None,
 ) -> None:
     """The origin answered something else than a 304 to our validator."""
@@ -311,7 +248,7 @@ async def _take_answer(
         and basis.source is not None
         and basis.record.generation == record.generation
         and basis.answer.interval == judged.interval
-        and await _prepared(basis)
+        and await prepared(basis)
     ):
         # The origin sends bytes that are here already: cut it and serve ours, under its head.
         response.abort()

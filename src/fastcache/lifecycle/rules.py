@@ -14,6 +14,10 @@ UPSTREAMS = ("passthrough", "sign")
 NAMESPACES = ("global", "per-key")
 
 
+TTL_SETTINGS = ("ttl", "head-ttl", "stale-while-revalidate", "stale-if-error")
+"""What only a mode with a TTL knows (SEMANTICS 7)."""
+
+
 def mode_refusal(authorization: str, upstream: str, namespace: str, explicit_ttl: bool) -> tuple[str, str] | None:
     """The setting to blame and why these four cannot go together, or None if they can (SEMANTICS 4, 7, 9)."""
     if authorization == "verify":
@@ -48,11 +52,11 @@ def _place(settings: Settings, name: str) -> str:
 
 
 def _modes(settings: Settings) -> Iterator[tuple[str, str]]:
-    refusal = mode_refusal(
-        settings.authorization, settings.upstream, settings.namespace, explicit_ttl="ttl" in settings.explicit
-    )
+    explicit = [name for name in TTL_SETTINGS if name in settings.explicit]
+    refusal = mode_refusal(settings.authorization, settings.upstream, settings.namespace, explicit_ttl=bool(explicit))
     if refusal is not None:
-        yield refusal
+        name, reason = refusal
+        yield (explicit[0] if name == "ttl" else name, reason)
 
 
 def _open_to_strangers(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -150,6 +150,19 @@ class Settings(Group):
         default=60.0,
         description="With `authorization: none`: how long an object is served before the origin is asked again.",
     )
+    head_ttl: Annotated[float, kinds.duration(0.0, 3650 * _DAY)] = Field(
+        default=60.0, description="With `authorization: none`: the same for HEAD requests."
+    )
+    stale_while_revalidate: Annotated[float, kinds.duration(0.0, 3650 * _DAY)] = Field(
+        default=0.0,
+        description="With `authorization: none`: how long after its TTL an object is still served at once, while the "
+        "origin is asked.",
+    )
+    stale_if_error: Annotated[float, kinds.duration(0.0, 3650 * _DAY)] = Field(
+        default=0.0,
+        description="With `authorization: none`: how long after its TTL an object is served when the origin cannot be "
+        "reached, is too slow, or answers 500, 502, 503 or 504.",
+    )
     allow_from: Annotated[tuple[Network, ...], kinds.NETWORKS] = Field(
         default=(), description="Networks clients may come from; empty for all. Needed for `none` beyond this machine."
     )

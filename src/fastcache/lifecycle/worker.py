@@ -27,7 +27,7 @@ from fastcache.observe.access_log import AccessLog
 from fastcache.observe.catalogue import GAUGES
 from fastcache.observe.lag import LagSampler
 from fastcache.observe.metrics import Metrics
-from fastcache.policy.freshness import Authorization
+from fastcache.policy.freshness import Authorization, Ttls
 from fastcache.protocol.requests import HeadLimits
 from fastcache.protocol.targets import Addressing
 from fastcache.server.admin import AdminServer, Health, Status
@@ -251,7 +251,7 @@ def _context(
         metrics=metrics,
         access_log=access_log,
         authorization=Authorization(settings.authorization),
-        ttl=settings.ttl,
+        ttls=Ttls(settings.ttl, settings.head_ttl, settings.stale_while_revalidate, settings.stale_if_error),
         follow_wait=settings.fill.follow_wait,
         fill_limits=FillLimits(
             lead=lead,

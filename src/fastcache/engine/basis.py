@@ -1,0 +1,126 @@
+"""What is at hand for a read before anybody is asked: a head, and every byte of the answer it makes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from fastcache.engine.context import Context
+from fastcache.engine.fill import Fill, FillEndedError
+from fastcache.engine.gaps import find_gaps
+from fastcache.engine.serving import ExtentSource, FillSource, Source
+from fastcache.errors import StorageError
+from fastcache.model import HeadRecord, Interval
+from fastcache.policy.local_answer import LocalAnswer, answer_locally
+from fastcache.policy.read_request import ReadRequest
+from fastcache.storage.entry import Entry
+from fastcache.storage.store import Store
+
+_log = logging.getLogger("fastcache.engine.basis")
+
+
+@dataclass(slots=True)
+class Basis:
+    """Everything needed to answer without a body from the origin, if the head turns out to be current."""
+
+    record: HeadRecord
+    answer: LocalAnswer
+    source: Source | None
+    followed: bool
+
+    def close(self) -> None:
+        if self.source is not None:
+            self.source.close()
+            self.source = None
+
+
+async def find_basis(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Basis | None:
+    """A head with all bytes of its answer at hand; the extents are opened, and checked, before anybody is asked."""
+    record = entry.head
+    if record is None:
+        return None
+    answer = answer_locally(read, record)
+    interval = answer.interval
+    if interval is None or interval.length == 0:
+        return Basis(record, answer, None, followed=False)
+    source = await _open(store, entry, interval)
+    if source is None:
+        basis = await _follow(ctx, store, entry, read, record, answer, interval)
+        # What has arrived but is not committed yet is not worth another transfer: wait for it and look again.
+        if basis is not None or not await ctx.flights.settled(read.object_id, ctx.follow_wait):
+            return basis
+        if entry.head is not record:
+            return None
+        source = await _open(store, entry, interval)
+    return None if source is None else Basis(record, answer, source, followed=False)
+
+
+async def _open(store: Store, entry: Entry, interval: Interval) -> ExtentSource | None:
+    reader = await store.open_range(entry, interval)
+    if reader is None:
+        return None
+    source = ExtentSource(reader)
+    try:
+        await source.prepare(interval)
+    except StorageError as error:
+        source.close()
+        _log.warning("a cached range could not be used: %s", error)
+        return None
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+async def _follow(
+    ctx: Context,
+    store: Store,
+    entry: Entry,
+    read: ReadRequest,
+    record: HeadRecord,
+    answer: LocalAnswer,
+    interval: Interval,
+) -> Basis | None:
+    """A fill under way that brings the whole answer, or what the extents lack of it."""
+    if not ctx.flights.fills_of(read.object_id):
+        return None
+    fill = _usable_fill(ctx, read, record, interval)
+    if fill is not None:
+        return Basis(record, answer, FillSource(ctx, read.object_id, fill, interval), followed=_joined(ctx, fill))
+    for fill in ctx.flights.fills_of(read.object_id):
+        if fill.interval.start < interval.end and interval.start < fill.window_start:
+            await fill.commit_so_far()  # it left our beginning behind: from extents, then
+    gaps = await find_gaps(store, entry, read)
+    if gaps is None:
+        return None
+    fill = _usable_fill(ctx, read, record, gaps.span)
+    if fill is None or gaps.record is not record:
+        gaps.close()
+        return None
+    return Basis(record, answer, gaps.with_fill(ctx, read.object_id, fill), followed=_joined(ctx, fill))
+
+
+def _joined(ctx: Context, fill: Fill) -> bool:
+    """Count a follower. One of a fill whose bytes are all here, and only not committed yet, is a hit like any other."""
+    if fill.complete:
+        return False
+    ctx.metrics.follower_joined()
+    return True
+
+
+def _usable_fill(ctx: Context, read: ReadRequest, record: HeadRecord, interval: Interval) -> Fill | None:
+    fill = ctx.flights.fill_for(read.object_id, interval, ctx.follow_wait)
+    if fill is None or fill.record.generation != record.generation:
+        return None
+    return fill if ctx.fences.is_current(read.object_id, fill.token) else None
+
+
+async def prepared(basis: Basis) -> bool:
+    """A followed fill has its first byte; one that ended early is no basis."""
+    if basis.answer.interval is None or basis.source is None or isinstance(basis.source, ExtentSource):
+        return True
+    try:
+        await basis.source.prepare(basis.answer.interval)
+    except FillEndedError:
+        return False
+    return True

@@ -1,0 +1,155 @@
+"""What a TTL allows, what stale answers are for, and how often the origin is asked (mode ``none``)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.reads.conftest import Reader, content
+
+Start = Callable[..., Reader]
+NONE = ("--authorization", "none")
+MIB = 1024 * 1024
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def test_readers_of_an_expired_object_ask_once_and_all_get_the_answer(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "500ms")
+    r.origin.control.synthetic("bkt", "o", MIB)
+    r.get("o")
+    time.sleep(0.6)
+    r.origin.control.reset()
+    r.origin.control.settings(latency=0.2)
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: r.get("o", "bytes=0-99"), range(50)))
+    assert {answer.body for answer in answers} == {content("o", 0, 100)}
+    assert r.origin.control.requests("GET", "o") == 1
+    assert r.body_bytes("o") == 0
+
+
+def test_readers_of_an_expired_object_that_was_overwritten_cost_one_transfer(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "500ms")
+    r.origin.control.synthetic("bkt", "o", MIB)
+    r.get("o")
+    time.sleep(0.6)
+    r.origin.control.flip("bkt", "o")
+    r.origin.control.reset()
+    r.origin.control.settings(latency=0.2)
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda _: r.get("o"), range(30)))
+    assert {answer.body for answer in answers} == {content("o", 0, MIB, 2)}
+    assert r.body_bytes("o") == MIB
+
+
+def test_stale_while_revalidate_serves_at_once_and_the_new_content_next(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "300ms", "--stale-while-revalidate", "1h")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    time.sleep(0.4)
+    r.origin.control.flip("bkt", "o")
+    r.origin.control.settings(latency=0.3)
+    r.origin.control.reset()
+    with ThreadPoolExecutor(10) as pool:
+        stale = list(pool.map(lambda _: r.get("o"), range(10)))
+    assert {answer.body for answer in stale} == {content("o", 0, 1000)}
+    until(lambda: r.origin.control.requests("GET", "o") >= 1)
+    time.sleep(0.5)
+    assert r.origin.control.requests("GET", "o") == 1, "one question for all readers"
+    assert r.get("o").body == content("o", 0, 1000, 2)
+
+
+def test_a_proved_stale_object_is_fresh_again(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "1s", "--stale-while-revalidate", "1h")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    time.sleep(1.1)
+    r.origin.control.reset()
+    r.get("o")
+    until(lambda: r.origin.control.requests() == 1)
+    time.sleep(0.1)
+    assert r.get("o").get(b"age") == b"0"
+    assert r.origin.control.requests() == 1
+    assert r.body_bytes("o") == 0
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_stale_if_error_stands_in_for_an_origin_in_trouble(reader: Start, status: int) -> None:
+    r = reader(*NONE, "--ttl", "200ms", "--stale-if-error", "1h")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    time.sleep(0.3)
+    r.origin.control.fault("status", status=status, count=2)
+    assert r.get("o").body == content("o", 0, 1000)
+    head = r.get("o", method="HEAD")
+    assert (head.status, head.get(b"content-length")) == (200, b"1000") or head.get(b"x-cache") == b"HIT"
+    r.origin.control.clear_faults()
+    r.origin.control.flip("bkt", "o")
+    assert r.get("o").body == content("o", 0, 1000, 2)
+
+
+@pytest.mark.parametrize("status", [403, 404, 400])
+def test_a_refusal_is_never_answered_stale(reader: Start, status: int) -> None:
+    r = reader(*NONE, "--ttl", "200ms", "--stale-if-error", "1h")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    time.sleep(0.3)
+    r.origin.control.fault("status", status=status, count=2)
+    assert r.get("o").status == status
+
+
+def test_without_the_setting_an_error_is_an_error(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "200ms")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    time.sleep(0.3)
+    r.origin.control.fault("status", status=503)
+    assert r.get("o").status == 503
+
+
+def test_an_origin_that_cannot_be_reached_is_an_error_that_stale_if_error_covers(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "200ms", "--stale-if-error", "1h", "--timeouts-first-byte", "500ms")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    time.sleep(0.3)
+    r.origin.control.fault("stall", after=-1, count=1)
+    assert r.get("o").body == content("o", 0, 1000)
+
+
+def test_after_a_write_nothing_stale_is_served(reader: Start) -> None:
+    """A raised fence voids every proof: no stale rule reaches past it."""
+    r = reader(*NONE, "--stale-while-revalidate", "1h", "--stale-if-error", "1h")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    assert r.get("o", method="PUT", body=b"new").status == 200
+    r.origin.control.fault("status", status=503)
+    assert r.get("o").status == 503
+    assert r.get("o").body == b"new"
+
+
+def test_heads_have_a_ttl_of_their_own(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "1h", "--head-ttl", "200ms")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    time.sleep(0.3)
+    r.origin.control.reset()
+    assert r.get("o").get(b"x-cache") == b"HIT"
+    assert r.origin.control.requests() == 0
+    assert r.get("o", method="HEAD").status == 200
+    assert r.origin.control.requests("HEAD") == 1
+
+
+def test_no_cache_reaches_the_origin_whatever_may_be_stale(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "200ms", "--stale-while-revalidate", "1h")
+    r.origin.control.synthetic("bkt", "o", 1000)
+    r.get("o")
+    r.origin.control.flip("bkt", "o")
+    time.sleep(0.3)
+    assert r.get("o", unsigned={"Cache-Control": "no-cache"}).body == content("o", 0, 1000, 2)
