@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 from botocore.exceptions import ClientError
 from tests.harness.clients import boto3_client
@@ -85,11 +86,16 @@ class Site:
         unsigned: dict[str, str] | None = None,
         body: bytes = b"",
     ) -> RawResponse:
-        """One signed request for ``target`` (as it goes on the wire, with a slash in front) and its answer."""
+        """One signed request for ``target`` (as it goes on the wire, with a slash in front) and its answer.
+
+        Servers decode the path and encode it anew to verify a signature, so that is what is signed.
+        """
         endpoint = self.origin_endpoint if direct else self.endpoint
+        path, question_mark, query = target.partition("?")
+        canonical = quote(unquote_to_bytes(path), safe="/~") + question_mark + query
         request = signed_request(
             method,
-            endpoint + target,
+            endpoint + canonical,
             self.access_key,
             secret or self.secret_key,
             signed=tuple((signed or {}).items()),
@@ -97,7 +103,7 @@ class Site:
             body=body,
             payload_sha256="UNSIGNED-PAYLOAD",
         )
-        return exchange(endpoint, request)
+        return exchange(endpoint, request.replace(f" {canonical} ".encode(), f" {target} ".encode(), 1))
 
     def presigned(self, method: str, target: str, *, direct: bool = False, expires: int = 600) -> str:
         endpoint = self.origin_endpoint if direct else self.endpoint
