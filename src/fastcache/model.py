@@ -81,13 +81,16 @@ def unquoted_etag(etag: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One immutable content of an object. Extents belong to (ETag, size), which ``tag`` (16 bytes) stands for."""
+    """One immutable content of an object. Extents belong to (ETag, size), which ``tag`` (16 bytes) stands for.
 
-    etag: bytes
+    Compared by ``tag``: one content, whether or not an answer quotes its ETag (SEMANTICS 23).
+    """
+
+    etag: bytes = field(compare=False)
     """The strong ETag as the origin wrote it, quotes included."""
     size: int
     """Bytes of the whole object."""
-    tag: bytes = field(init=False, repr=False, compare=False)
+    tag: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         state = hashlib.blake2b(unquoted_etag(self.etag), digest_size=16, salt=self.size.to_bytes(8, "little"))
