@@ -7,7 +7,7 @@ from tests.policy.heads import ETAG, MODIFIED, names, record
 
 from fastcache.model import ChecksumState, Generation, Headers, HeadRecord
 from fastcache.policy.storable import without_headers
-from fastcache.policy.stored_headers import VOLATILE_AFTER, replayed_headers, storable_headers
+from fastcache.policy.stored_headers import VOLATILE_AFTER, not_modified_headers, replayed_headers, storable_headers
 
 VOLATILE: Headers = (
     (b"x-amz-tagging-count", b"2"),
@@ -95,6 +95,19 @@ def test_from_a_304_come_only_request_ids_charges_cors_and_vary() -> None:
         (b"vary", b"Origin, Access-Control-Request-Method"),
     )
     assert replayed(stored) == stored.headers
+
+
+def test_a_304_describes_no_representation_but_keeps_what_lets_a_page_read_it() -> None:
+    """RFC 9110 section 15.4.5; a browser hides a 304 without Access-Control-Allow-Origin (SEMANTICS 14)."""
+    kept: Headers = (
+        (b"ETag", ETAG),
+        (b"Vary", b"Origin"),
+        (b"x-amz-request-id", b"R"),
+        (b"Access-Control-Allow-Origin", b"https://app"),
+        (b"access-control-expose-headers", b"ETag"),
+    )
+    gone: Headers = ((b"Content-Type", b"a/b"), (b"x-amz-meta-a", b"1"), (b"x-amz-checksum-crc32", b"A"))
+    assert not_modified_headers(gone + kept) == kept
 
 
 @pytest.mark.parametrize("whole", [True, False])

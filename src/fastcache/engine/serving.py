@@ -16,7 +16,7 @@ from fastcache.policy.cache_status import cache_status_headers
 from fastcache.policy.local_answer import LocalAnswer
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.storable import NotStorable, judge_body
-from fastcache.policy.stored_headers import replayed_headers
+from fastcache.policy.stored_headers import cors_headers, not_modified_headers, replayed_headers
 from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
 from fastcache.storage.reader import RangeReader
 
@@ -27,22 +27,6 @@ SEND_WINDOW = 1024 * 1024
 VERIFY_AHEAD = 8 * 1024 * 1024
 """Bytes whose checksums are looked at before the head goes out, so that rot in them is a miss and not a cut."""
 _OPEN_AHEAD = 32 * 1024 * 1024
-
-
-_IN_NOT_MODIFIED = frozenset(
-    {
-        b"etag",
-        b"last-modified",
-        b"cache-control",
-        b"expires",
-        b"vary",
-        b"x-amz-version-id",
-        b"x-amz-request-id",
-        b"x-amz-id-2",
-        b"x-amz-request-charged",
-    }
-)
-"""RFC 9110 section 15.4.5, and what S3 adds; a 304 describes no representation."""
 
 
 class AbortedAnswerError(UpstreamError):
@@ -277,7 +261,7 @@ async def send_stored(
         else ()
     )
     if answer.status == 304:
-        headers = tuple((name, value) for name, value in headers if name.lower() in _IN_NOT_MODIFIED)
+        headers = not_modified_headers(headers)
     if validation is None or not any(name.lower() == b"x-amz-request-id" for name, _ in validation):
         headers += exchange.request_ids()
     headers += ((b"Age", b"%d" % max(0, int(age))),)
@@ -287,7 +271,7 @@ async def send_stored(
         ttl=None if ttl is None else max(0, int(ttl - age)),
     )
     if answer.status in (412, 416):
-        await _send_refusal(exchange, answer, result)
+        await _send_refusal(exchange, answer, cors_headers(validation or ()), result)
         return
     if answer.interval is None or read.method == b"HEAD":
         length = answer.headers if read.method == b"HEAD" and answer.interval is not None else ()
@@ -300,12 +284,10 @@ async def send_stored(
     await send_body(ctx, exchange, read, record, answer.interval, source)
 
 
-async def _send_refusal(exchange: Exchange, answer: LocalAnswer, result: Result) -> None:
+async def _send_refusal(exchange: Exchange, answer: LocalAnswer, cors: Headers, result: Result) -> None:
+    """``cors`` comes from the origin's answer to this very request: without it a browser hides even the status."""
     if answer.status == 412:
-        await exchange.send_error(
-            412, "PreconditionFailed", "At least one of the preconditions you specified did not hold.", result=result
-        )
+        code, message = "PreconditionFailed", "At least one of the preconditions you specified did not hold."
     else:
-        await exchange.send_error(
-            416, "InvalidRange", "The requested range is not satisfiable", extra=answer.headers, result=result
-        )
+        code, message = "InvalidRange", "The requested range is not satisfiable"
+    await exchange.send_error(answer.status, code, message, extra=answer.headers + cors, result=result)

@@ -52,6 +52,7 @@ _OBJECT_LOCK = b"x-amz-object-lock-"
 VOLATILE_AFTER = 60.0
 """Seconds after which a hit leaves out headers that change without a new ETag."""
 
+_CORS = b"access-control-"
 _FROM_VALIDATION = frozenset(
     {
         b"x-amz-request-id",
@@ -62,6 +63,23 @@ _FROM_VALIDATION = frozenset(
         b"vary",
     }
 )
+
+_IN_NOT_MODIFIED = frozenset(
+    {
+        b"etag",
+        b"last-modified",
+        b"cache-control",
+        b"expires",
+        b"vary",
+        b"x-amz-version-id",
+        b"x-amz-request-id",
+        b"x-amz-id-2",
+        b"x-trans-id",
+        b"x-openstack-request-id",
+        b"x-amz-request-charged",
+    }
+)
+"""RFC 9110 section 15.4.5, and what S3 adds; a 304 describes no representation."""
 
 
 def is_checksum(name: bytes) -> bool:
@@ -82,12 +100,17 @@ def storable_headers(headers: Headers) -> Headers:
 
 
 def _is_storable(name: bytes, dropped: frozenset[bytes]) -> bool:
-    return name not in dropped and not name.startswith(b"access-control-") and not is_checksum(name)
+    return name not in dropped and not name.startswith(_CORS) and not is_checksum(name)
 
 
 def checksum_headers(headers: Headers) -> Headers:
     """The whole object's checksum fields of a response that describes the whole object."""
     return tuple((name, value) for name, value in headers if is_checksum(name.lower()))
+
+
+def cors_headers(headers: Headers) -> Headers:
+    """What the origin allows the page that sent this very request; never stored (SEMANTICS 17)."""
+    return tuple((name, value) for name, value in headers if name.lower().startswith(_CORS))
 
 
 def checksums_of(headers: Headers, *, whole_object: bool, mode_asked: bool) -> tuple[ChecksumState, Headers]:
@@ -135,9 +158,14 @@ def replayed_headers(
     return kept + checksums + fresh
 
 
+def not_modified_headers(headers: Headers) -> Headers:
+    """What a 304 of ours carries of a hit's headers: CORS too, or a browser hides it from the page that asked."""
+    return tuple((n, v) for n, v in headers if n.lower() in _IN_NOT_MODIFIED or n.lower().startswith(_CORS))
+
+
 def _is_volatile(name: bytes) -> bool:
     return name in _OMITTED_WHEN_OLD or name.startswith(_OBJECT_LOCK)
 
 
 def _is_from_validation(name: bytes) -> bool:
-    return name in _FROM_VALIDATION or name.startswith(b"access-control-")
+    return name in _FROM_VALIDATION or name.startswith(_CORS)
