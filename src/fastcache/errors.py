@@ -75,6 +75,10 @@ class UpstreamProtocolError(UpstreamError):
     kind: ClassVar[str] = "protocol"
 
 
+class UpstreamSurplusError(UpstreamProtocolError):
+    """The origin sent more than it announced: nobody can tell which of the two is wrong, so neither is believed."""
+
+
 class StorageError(FastcacheError):
     """The cache directory failed. Never shown to a client: the engine goes on without the cache."""
 

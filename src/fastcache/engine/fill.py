@@ -18,10 +18,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from fastcache.engine.fill_limits import FillLimits, FillMetrics, WindowBudget
 from fastcache.engine.signal import Signal
-from fastcache.errors import StorageError, UpstreamError, UpstreamProtocolError
+from fastcache.errors import StorageError, UpstreamError, UpstreamSurplusError
 from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
 from fastcache.storage.writer import FillWriter
 from fastcache.upstream.response import Response
@@ -65,7 +66,9 @@ class Fill:
         limits: FillLimits,
         budget: WindowBudget,
         metrics: FillMetrics,
+        distrust: Callable[[], None],
     ) -> None:
+        """``distrust`` is called when the transfer turns out to contradict the head that announced it."""
         self.object_id = object_id
         self.record = record
         self.interval = interval
@@ -82,6 +85,7 @@ class Fill:
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
+        self._distrust = distrust
         self._followers: set[Follower] = set()
         self._window: deque[tuple[int, memoryview]] = deque()
         self._window_bytes = 0
@@ -133,6 +137,10 @@ class Fill:
                     break
                 self._append(piece)
             outcome = "complete" if self.complete else "stopped"
+        except UpstreamSurplusError as error:
+            # Length or bytes are wrong; what the head says of the object's size is as doubtful as the bytes.
+            self._distrust()
+            _log.warning("fill of a %d-byte interval is not kept: %s", self.interval.length, error)
         except UpstreamError as error:
             _log.info("fill of a %d-byte interval ended at %d: %s", self.interval.length, self.watermark, error)
         except asyncio.CancelledError:
@@ -153,7 +161,7 @@ class Fill:
 
     def _append(self, piece: memoryview) -> None:
         if self.watermark + len(piece) > self.interval.end:
-            raise UpstreamProtocolError("the origin sent more than it announced")
+            raise UpstreamSurplusError("the origin sent more than it announced")
         self._window.append((self.watermark, piece))
         self._window_bytes += len(piece)
         self._budget.used += len(piece)
@@ -312,13 +320,12 @@ class Fill:
         """Absolute offset of the oldest byte in memory; the watermark when there is none."""
         return self._window[0][0] if self._window else self.watermark
 
-    def brings(self, position: int, within: float) -> bool:
-        """Whether the byte at ``position`` is in memory or, at the pace so far, to come within so many seconds.
-
-        Whoever wants a byte far ahead is served sooner by a transfer of its own.
+    def brings(self, interval: Interval, within: float) -> bool:
+        """Whether all of ``interval`` is in memory or still to come, its first byte within so many seconds at the pace
+        so far. A transfer that was cut brings no more; who wants a byte far ahead is served sooner by one of its own.
         """
-        ahead = position - self.watermark
-        if self.window_start > position or (self.ended and ahead >= 0):
+        ahead = interval.start - self.watermark
+        if self.window_start > interval.start or (self.ended and interval.end > self.watermark):
             return False
         if ahead <= self._limits.window:
             return True

@@ -119,7 +119,7 @@ class Flights:
         """A fill that will hold all of ``interval``: its window has not left the beginning behind, and is expected
         there within so many seconds."""
         for fill in self._fills.get(object_id.digest, ()):
-            if fill.interval.contains(interval) and fill.brings(interval.start, within):
+            if fill.interval.contains(interval) and fill.brings(interval, within):
                 return fill
         return None
 

@@ -15,6 +15,7 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill import Fill
 from fastcache.engine.flights import Leader
+from fastcache.engine.lessons import forget
 from fastcache.engine.serving import ExtentSource, FillSource, PiecedSource, send_stored
 from fastcache.errors import CorruptFileError, StorageError
 from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
@@ -162,4 +163,5 @@ def _fill_of(ctx: Context, store: Store, read: ReadRequest, gaps: Gaps, asked: A
         ctx.fill_limits,
         ctx.window_budget,
         ctx.metrics,
+        lambda: forget(ctx, store, read),
     )

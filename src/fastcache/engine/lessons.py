@@ -31,7 +31,7 @@ def learn_from_refusal(ctx: Context, store: Store, read: ReadRequest, asked: Ask
     """404 means gone; a 304 to the client's own validator proves the head it names; anything else teaches nothing."""
     head = asked.response.head
     if head.status == 404:
-        _forget(ctx, store, read)
+        forget(ctx, store, read)
     elif head.status == 304:
         etag = head.get(b"etag")
         entry = store.peek(read.object_id)
@@ -50,10 +50,10 @@ def forget_if_other(ctx: Context, store: Store, read: ReadRequest, etag: bytes |
     if entry is None or entry.head is None:
         return
     if etag is None or unquoted_etag(etag) != unquoted_etag(entry.head.generation.etag):
-        _forget(ctx, store, read)
+        forget(ctx, store, read)
 
 
-def _forget(ctx: Context, store: Store, read: ReadRequest) -> None:
+def forget(ctx: Context, store: Store, read: ReadRequest) -> None:
     """Drop what is stored; the raised fence keeps answers to older requests, still under way, from coming back."""
     ctx.fences.raise_object(read.object_id)
     store.drop(read.object_id)

@@ -27,7 +27,7 @@ from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import relay
 from fastcache.engine.gaps import find_gaps, serve_with_gaps
 from fastcache.engine.heads import handle_head
-from fastcache.engine.lessons import entry_freshness, forget_if_other, learn_from_refusal
+from fastcache.engine.lessons import entry_freshness, forget, forget_if_other, learn_from_refusal
 from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import FillSource, Source, send_body, send_stored
 from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
@@ -286,6 +286,7 @@ async def _fill(
         ctx.fill_limits,
         ctx.window_budget,
         ctx.metrics,
+        lambda: forget(ctx, store, read),
     )
     source = FillSource(ctx, read.object_id, fill, interval)
     try:

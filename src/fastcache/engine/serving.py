@@ -10,6 +10,7 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill import Fill, FillEndedError
 from fastcache.engine.forwarding import ask
+from fastcache.engine.lessons import forget
 from fastcache.errors import CorruptFileError, StorageError, UpstreamError
 from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
 from fastcache.policy.cache_status import cache_status_headers
@@ -219,6 +220,9 @@ async def continue_from_origin(
             or judged.interval != rest
             or judged.record.generation != record.generation
         ):
+            if ctx.store is not None:
+                # It was overwritten, or never had the size that its head announced: either way not to be served again.
+                forget(ctx, ctx.store, read)
             raise AbortedAnswerError("the origin does not have the rest of this generation any more")
         while piece := await response.read():
             await exchange.write(piece)

@@ -15,7 +15,7 @@ import socket
 from typing import Protocol, cast
 
 from fastcache._core.chunked import ChunkedDecoder
-from fastcache.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeoutError
+from fastcache.errors import UpstreamError, UpstreamProtocolError, UpstreamSurplusError, UpstreamTimeoutError
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.responses import ResponseHead, parse_response_head
 from fastcache.upstream.exchange import Exchange, UnansweredError
@@ -319,7 +319,7 @@ class Connection(asyncio.BufferedProtocol):
         self._wake_writer()
 
     def _begin_body(self, exchange: Exchange, start: int, end: int) -> None:
-        if self._framing is Framing.NONE or (self._framing is Framing.LENGTH and self._remaining == 0):
+        if self._framing is Framing.NONE or (self._framing is Framing.LENGTH and self._remaining == 0 and start == end):
             self._end_of_body(exchange, surplus=start < end)
         elif start < end:
             self._body_bytes(exchange, start, end)
@@ -329,11 +329,14 @@ class Connection(asyncio.BufferedProtocol):
         body = exchange.body
         before = body.received
         if self._framing is Framing.LENGTH:
-            take = min(end - start, self._remaining)
-            self._remaining -= take
-            body.put(self._block, start, start + take)
+            if end - start > self._remaining:
+                # The last piece is held back: what is not whole cannot be taken for whole, by a client or by a cache.
+                self._fail(UpstreamSurplusError("the origin sent more than it announced"))
+                return
+            self._remaining -= end - start
+            body.put(self._block, start, end)
             if self._remaining == 0:
-                self._end_of_body(exchange, surplus=start + take < end)
+                self._end_of_body(exchange)
         elif self._chunks is not None:
             self._chunked_bytes(exchange, self._chunks, start, end)
         else:
