@@ -1,0 +1,64 @@
+"""Proxies in front of an origin that goes wrong, and reads that say what a client can know about their outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.harness.processes import wait_until
+from tests.harness.proxy import FastcacheProcess
+from tests.harness.raw import IncompleteResponseError, RawResponse
+from tests.reads.conftest import Reader, content
+
+from fastcache.origin.process import OriginProcess
+
+MIB = 1024 * 1024
+NONE = ("--authorization", "none", "--ttl", "1h")
+MODES = pytest.mark.parametrize("mode", [(), NONE], ids=["revalidate", "none"])
+
+Start = Callable[..., Reader]
+
+
+@pytest.fixture
+def reader(origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]) -> Start:
+    """``reader("--flag", ...)``: a proxy with these flags in front of the origin, and a reader of bucket ``bkt``."""
+
+    def start(*flags: str, **options: Any) -> Reader:
+        origin.control.bucket("bkt")
+        return Reader(origin, start_fastcache(origin.endpoint, *flags, **options))
+
+    return start
+
+
+def attempt(r: Reader, key: str, range_: str | None = None, **options: Any) -> RawResponse | None:
+    """A read that may fail; None when its answer was cut, so that the client knows."""
+    try:
+        return r.get(key, range_, **options)
+    except IncompleteResponseError:
+        return None
+
+
+def assert_told(outcome: RawResponse | None, expected: bytes, what: object) -> None:
+    """The client got the right bytes, an error, or a cut connection: never other bytes under a success."""
+    if outcome is not None and outcome.status < 400:
+        assert outcome.status in (200, 206), what
+        assert outcome.body == expected, what
+
+
+def assert_right(r: Reader, key: str, size: int, generation: int = 1, what: object = "") -> None:
+    """Whole reads, ranges and HEAD of ``key`` are what the origin holds, twice each: from the origin and from here."""
+    for turn in (1, 2):
+        whole = r.get(key)
+        assert (whole.status, whole.body) == (200, content(key, 0, size, generation)), (what, turn)
+        if size > 8:
+            part = r.get(key, "bytes=3-7")
+            assert (part.status, part.body) == (206, content(key, 3, 8, generation)), (what, turn)
+            assert part.get(b"content-range") == b"bytes 3-7/%d" % size, (what, turn)
+        head = r.get(key, method="HEAD")
+        assert (head.status, head.get(b"content-length")) == (200, b"%d" % size), (what, turn)
+
+
+def wait_until_stored(r: Reader) -> None:
+    """What was read is in files: no fill runs, and none is being committed."""
+    wait_until(lambda: r.proxy.metric("fastcache_fills_active") == 0, 20, "the fills have ended")
