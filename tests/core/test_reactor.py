@@ -383,3 +383,33 @@ async def test_a_reset_while_output_is_pending_is_an_abort() -> None:
         sock.close()
         await recorder.until("abort")
         assert recorder.reactor.connections() == 0
+
+
+async def test_a_flood_of_empty_lines_is_handed_over_as_a_bad_head() -> None:
+    """They were skipped without end, in one go as long as they came, and each began the head's time limit anew."""
+    async with running() as (recorder, address):
+        with await connect(address) as sock:
+            await asyncio.get_running_loop().sock_sendall(sock, b"\r\n" * 3 + GET % 1)
+            assert await receive(sock, len(expected(1))) == expected(1)
+            await asyncio.get_running_loop().sock_sendall(sock, b"\r\n" * 5000)
+            heads = await recorder.until("request", 2)
+            assert heads[1][2].strip() == b""
+
+
+async def test_a_handler_that_fails_twice_does_not_stop_the_others() -> None:
+    async with running() as (recorder, address):
+        failures: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+
+        def fail(*_: Any) -> None:
+            raise RuntimeError("a bug")
+
+        answer, on_error = recorder.answer, recorder.on_callback_error
+        recorder.answer, recorder.on_callback_error = fail, fail  # type: ignore[method-assign]
+        with await connect(address) as first:
+            await asyncio.get_running_loop().sock_sendall(first, GET % 1)
+            await until(lambda: bool(failures))
+        recorder.answer, recorder.on_callback_error = answer, on_error  # type: ignore[method-assign]
+        with await connect(address) as second:
+            await asyncio.get_running_loop().sock_sendall(second, GET % 2)
+            assert await receive(second, len(expected(2))) == expected(2)

@@ -34,6 +34,7 @@ cdef enum:
     RBUF_FIRST = 4096
     TURN_BYTES = 2097152      # per connection and turn of the loop
     SENDFILE_WINDOW = 1048576
+    EMPTY_LINES = 4           # skipped before a head
 
 cdef struct Connection:
     int fd
@@ -48,6 +49,7 @@ cdef struct Connection:
     uint8_t out_held      # `out` holds a buffer
     uint8_t out_more      # more bytes follow at once: MSG_MORE
     uint8_t out_pending   # the engine waits for on_writable
+    uint8_t empty_lines   # skipped before the present head
     uint8_t allowed       # the peer's address passed allow-from
     uint8_t surplus       # accepted when max_connections were open already
     uint8_t peer_family   # 4, 6 or 0
@@ -138,9 +140,14 @@ cdef inline Py_ssize_t head_end(Connection* c) noexcept nogil:
 
 
 cdef inline void skip_empty_lines(Connection* c) noexcept nogil:
-    """RFC 9112 section 2.2: a server should ignore at least one empty line before the request-line."""
-    while c.rpos + 1 < c.rn and c.rbuf[c.rpos] == c'\r' and c.rbuf[c.rpos + 1] == c'\n':
+    """RFC 9112 section 2.2: a server should ignore at least one empty line before the request-line.
+
+    A few only: who sends nothing else would keep the loop busy for as long as it likes.
+    """
+    while (c.empty_lines < EMPTY_LINES and c.rpos + 1 < c.rn
+           and c.rbuf[c.rpos] == c'\r' and c.rbuf[c.rpos + 1] == c'\n'):
         c.rpos += 2
+        c.empty_lines += 1
 
 
 cdef inline int pump(Connection* c) noexcept nogil:

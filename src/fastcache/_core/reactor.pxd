@@ -16,4 +16,5 @@ cdef class Reactor(ConnectionStreams):
     cdef void advance_output(self, Connection* c) noexcept nogil
     cdef void drain_events(self) noexcept nogil
     cdef void dispatch(self)
+    cdef void _hand_over(self)
     cdef void _call(self, method, uint64_t cid, argument)

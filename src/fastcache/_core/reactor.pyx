@@ -131,6 +131,7 @@ cdef class Reactor(ConnectionStreams):
                     c.state = PARKED
                     self.parked_count += 1
                     c.deadline = 0
+                    c.empty_lines = 0
                     c.scan = end  # the engine's share of rbuf; 0 says that the head is over the limit
                     queue_push(&self.requests, c.slot)
                     return
@@ -251,12 +252,21 @@ cdef class Reactor(ConnectionStreams):
             read(self.evfd, &mark, 8)
 
     cdef void dispatch(self):
+        self.dispatching = True
+        try:
+            self._hand_over()
+        finally:
+            self.dispatching = False
+            if (queue_length(&self.aborted) or queue_length(&self.writable) or queue_length(&self.readable)
+                    or queue_length(&self.requests)):
+                self.arm()
+
+    cdef void _hand_over(self):
         cdef uint32_t n
         cdef Connection* c
         cdef uint64_t cid
         cdef bint ok
         cdef Py_ssize_t end
-        self.dispatching = True
         # Lengths are taken first: callbacks append. What they append is seen by the next drain, which is armed then.
         n = queue_length(&self.aborted)
         while n and queue_length(&self.aborted):
@@ -296,10 +306,6 @@ cdef class Reactor(ConnectionStreams):
             if c.rpos == c.rn:
                 release_rbuf(c)
             self._call(self.handler.on_request, cid, head)
-        if (queue_length(&self.aborted) or queue_length(&self.writable) or queue_length(&self.readable)
-                or queue_length(&self.requests)):
-            self.arm()
-        self.dispatching = False
 
     cdef void _call(self, method, uint64_t cid, argument):
         """A callback's exception must cost its own connection and nothing else."""

@@ -250,7 +250,7 @@ cdef class ConnectionTable:
             c.slot = slot
             c.fd = fd
             c.state = HEAD
-            c.readable = c.eof = c.dead = c.want_read = c.out_pending = 0
+            c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = 0
             c.sent = c.requests = 0
             c.file_left = 0
             c.surplus = self.capacity - self.free_count > self.limit
