@@ -89,7 +89,7 @@ async def _follow(
         return Basis(record, answer, FillSource(ctx, read.object_id, fill, interval), followed=_joined(ctx, fill))
     for fill in ctx.flights.fills_of(read.object_id):
         if fill.interval.start < interval.end and interval.start < fill.window_start:
-            await fill.commit_so_far()  # it left our beginning behind: from extents, then
+            await fill.commit_so_far(ctx.follow_wait)  # it left our beginning behind: from extents, then
     gaps = await find_gaps(store, entry, read)
     if gaps is None:
         return None

@@ -364,12 +364,11 @@ class Fill:
             await self.progress.wait()
         return True
 
-    async def commit_so_far(self) -> None:
+    async def commit_so_far(self, within: float) -> None:
         """Have what is written so far committed, so that who fell out of the window can be sent it by ``sendfile`` (a
-        committed extent's readers never meet the writer's lock)."""
-        if self._stored:
-            return
-        self._rotation_wanted = True
+        committed extent's readers never meet the writer's lock). Returns after ``within`` seconds at the latest."""
+        deadline = self._loop.time() + within
+        self._rotation_wanted = not self._stored
         self.progress.notify()
-        while self._rotation_wanted and not self._stored:
-            await self.progress.wait()
+        while self._rotation_wanted and (left := deadline - self._loop.time()) > 0:
+            await self.progress.wait(left)

@@ -138,13 +138,16 @@ class Flights:
         """Fills under way or being committed."""
         return sum(len(fills) for fills in self._fills.values())
 
-    async def close(self) -> None:
-        """Stop all fills and wait for their prefixes to be committed."""
+    async def close(self, within: float = 5.0) -> None:
+        """Stop all fills and wait for their prefixes to be committed, at most so many seconds: a disk that does not
+        answer must not keep the process from ending."""
         fills = [fill for fills in self._fills.values() for fill in fills]
         for fill in fills:
             fill.stop()
-        for fill in fills:
-            await fill.run_to_end()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                for fill in fills:
+                    await fill.run_to_end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -74,8 +74,8 @@ async def find_gaps(store: Store, entry: Entry, read: ReadRequest) -> Gaps | Non
         return None
     gaps = Gaps(record, answer, None, span, None)
     try:
-        gaps.before = await _opened(store, entry, Interval(answer.interval.start, span.start))
-        gaps.after = await _opened(store, entry, Interval(span.end, answer.interval.end))
+        gaps.before = await _opened(store, entry, record, Interval(answer.interval.start, span.start))
+        gaps.after = await _opened(store, entry, record, Interval(span.end, answer.interval.end))
     except (CorruptFileError, StorageError):
         gaps.close()
         return None
@@ -85,12 +85,15 @@ async def find_gaps(store: Store, entry: Entry, read: ReadRequest) -> Gaps | Non
     return gaps
 
 
-async def _opened(store: Store, entry: Entry, interval: Interval) -> ExtentSource | None:
+async def _opened(store: Store, entry: Entry, record: HeadRecord, interval: Interval) -> ExtentSource | None:
     if not interval.length:
         return None
     reader = await store.open_range(entry, interval)
     if reader is None:
         raise StorageError("an extent went away while it was opened")
+    if reader.head.generation != record.generation:
+        reader.close()
+        raise StorageError("a new generation came while the old one was opened")
     source = ExtentSource(reader)
     try:
         await source.prepare(interval)

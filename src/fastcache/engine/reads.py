@@ -144,7 +144,8 @@ async def _prove_and_serve(
         verdict = judge_304(asked.response.head, basis.record, only_ours=read.conditions.if_modified_since is None)
         if verdict is Verdict.CURRENT:
             asked.response.abort()
-            store.validate(read.object_id, asked.token, asked.sent, asked.at)
+            if entry.head is basis.record:  # it proves what it was asked about, not what came meanwhile
+                store.validate(read.object_id, asked.token, asked.sent, asked.at)
             if prover is not None:
                 prover.land(followable=True)
             if not await prepared(basis):
@@ -153,7 +154,11 @@ async def _prove_and_serve(
             await _send_basis(ctx, exchange, read, entry, basis, result, asked.response.head.headers)
             return True
         asked = await ask_again(ctx, exchange, read, asked, remember=False)
-    await _take_answer(ctx, store, exchange, read, asked, basis, prover)
+    try:
+        await _take_answer(ctx, store, exchange, read, asked, basis, prover)
+    except BaseException:
+        asked.response.abort()
+        raise
     return True
 
 

@@ -28,6 +28,8 @@ SEND_WINDOW = 1024 * 1024
 VERIFY_AHEAD = 8 * 1024 * 1024
 """Bytes whose checksums are looked at before the head goes out, so that rot in them is a miss and not a cut."""
 _OPEN_AHEAD = 32 * 1024 * 1024
+_COMMIT_WAIT = 10.0
+"""Seconds a follower waits for bytes it needs to be committed, before it goes on as if they were lost."""
 
 
 class AbortedAnswerError(UpstreamError):
@@ -98,7 +100,7 @@ class FillSource:
             raise AbortedAnswerError("fell behind a transfer that is not stored")
         if follower.dropped:
             raise AbortedAnswerError("fell behind a transfer that is not stored any more")
-        await fill.commit_so_far()
+        await fill.commit_so_far(_COMMIT_WAIT)
         entry = await store.lookup(self._object_id)
         reader = None
         stretch = Interval(follower.position, follower.position)

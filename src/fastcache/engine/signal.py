@@ -11,7 +11,7 @@ class Signal:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[bool]] = []
 
     def notify(self) -> None:
         """Wake all present waiters."""
@@ -19,24 +19,23 @@ class Signal:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_result(None)
+                    waiter.set_result(True)
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait for the next :meth:`notify`; False when ``timeout`` seconds passed first."""
-        waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
         self._waiters.append(waiter)
-        if timeout is None:
-            await waiter
-            return True
-        handle = asyncio.get_running_loop().call_later(timeout, _expire, waiter)
+        handle = None if timeout is None else loop.call_later(timeout, self._expire, waiter)
         try:
-            return await waiter is None
-        except TimeoutError:
-            return False
+            return await waiter
         finally:
-            handle.cancel()
+            if handle is not None:
+                handle.cancel()
+            if waiter in self._waiters:  # cancelled
+                self._waiters.remove(waiter)
 
-
-def _expire(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
+    def _expire(self, waiter: asyncio.Future[bool]) -> None:
+        if not waiter.done():
+            self._waiters.remove(waiter)
+            waiter.set_result(False)

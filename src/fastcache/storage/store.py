@@ -27,6 +27,8 @@ QUEUE_LIMIT = 4096
 MOST_FILLS = 4096
 PATIENCE = 2.0
 """Seconds a request waits for the disk before it goes on as a miss."""
+CLOSE_PATIENCE = 5.0
+"""Seconds that each step of ``close`` waits for the disk."""
 
 
 __all__ = ["Store", "StoreSettings", "StoreStats"]
@@ -98,11 +100,12 @@ class Store:
         self._closed = True
         if self._scan is not None:
             self._scan.cancel()
-        for fill in list(self._fills):
-            await fill.discard()
+        if self._fills:
+            discards = {asyncio.ensure_future(fill.discard()) for fill in self._fills}
+            await asyncio.wait(discards, timeout=CLOSE_PATIENCE)
         await self._space.close()
-        await asyncio.wait({asyncio.ensure_future(self._disk.idle())}, timeout=5.0)
-        await asyncio.wait({asyncio.ensure_future(self._descriptors.close())}, timeout=5.0)
+        await asyncio.wait({asyncio.ensure_future(self._disk.idle())}, timeout=CLOSE_PATIENCE)
+        await asyncio.wait({asyncio.ensure_future(self._descriptors.close())}, timeout=CLOSE_PATIENCE)
         await self._io.close()
         self._held.release()
 

@@ -1,0 +1,49 @@
+"""One answer, one generation: also when the origin has a new one between two steps of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.engine.conftest import Embed, until
+
+from fastcache.engine.gaps import find_gaps
+from fastcache.policy.read_request import Conditions, ReadRequest
+
+MIB = 1024 * 1024
+
+
+async def test_extents_on_both_sides_of_a_gap_are_of_one_generation(
+    embed: Embed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first side was opened, then another client's answer brought a new generation and its bytes."""
+    async with embed() as proxy:
+        ctx = proxy.worker.ctx
+        store = ctx.store
+        assert store is not None
+        proxy.origin.control.synthetic("bkt", "o", 8 * MIB)
+        await proxy.get("o", signed={"Range": f"bytes=0-{2 * MIB - 1}"})
+        await proxy.get("o", signed={"Range": f"bytes={6 * MIB}-"})
+        await until(lambda: ctx.flights.active() == 0, "both ranges are stored")
+        read = ReadRequest(b"GET", ctx.object_id(b"bkt", b"o"), None, Conditions(), False, False, may_ask_for_part=True)
+        open_range = store.open_range
+        opened: list[Any] = []
+
+        async def open_then_overtake(entry: Any, interval: Any) -> Any:
+            reader = await open_range(entry, interval)
+            if not opened:
+                opened.append(reader)
+                proxy.origin.control.flip("bkt", "o")
+                await proxy.get("o", signed={"Range": f"bytes={6 * MIB}-"})
+                await until(lambda: ctx.flights.active() == 0, "the new generation's range is stored")
+                opened.clear()
+                monkeypatch.undo()
+            return reader
+
+        monkeypatch.setattr(store, "open_range", open_then_overtake)
+        gaps = await find_gaps(store, await store.lookup(read.object_id), read)
+        try:
+            assert gaps is None, "its two ends are of different generations"
+        finally:
+            if gaps is not None:
+                gaps.close()
