@@ -6,11 +6,13 @@ import asyncio
 import threading
 import time
 
+import pytest
 from tests.engine.conftest import Embed, read_answer
 
 MIB = 1024 * 1024
 
 
+@pytest.mark.slow
 async def test_a_disk_that_does_not_answer_delays_the_end_by_seconds_only(embed: Embed) -> None:
     released = threading.Event()
     try:

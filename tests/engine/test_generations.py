@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -47,3 +48,21 @@ async def test_extents_on_both_sides_of_a_gap_are_of_one_generation(
         finally:
             if gaps is not None:
                 gaps.close()
+
+
+async def test_an_answer_without_etag_does_not_prove_what_is_served_stale(embed: Embed) -> None:
+    async with embed(authorization="none", ttl="1s", stale_while_revalidate="60s") as proxy:
+        control = proxy.origin.control
+        control.synthetic("bkt", "o", 1000)
+        head, old = await proxy.get("o")
+        modified = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"last-modified:"))
+        await asyncio.sleep(1.1)
+        control.flip("bkt", "o")
+        control.fault(kind="ignore-conditions")
+        control.fault(kind="etag", value="missing")
+        control.fault(kind="headers", headers={"Last-Modified": modified.partition(b":")[2].strip().decode()})
+        before = control.requests("GET", "o")
+        assert (await proxy.get("o"))[1] == old, "served stale, and asked about behind it"
+        await until(lambda: control.requests("GET", "o") > before, "the origin was asked")
+        await until(lambda: not proxy.worker.ctx.flights._provers, "its answer was looked at")
+        assert (await proxy.get("o"))[1] != old

@@ -41,9 +41,11 @@ async def _refresh(ctx: Context, store: Store, head: RequestHead, read: ReadRequ
             asked = Asked(response, token, sent, at, validator is not None)
             if answer.status in (200, 206) or (answer.status == 304 and asked.added):
                 # An answer with a body speaks of the present content as a 304 does; the body is the next reader's.
-                alone = answer.status != 304 or read.conditions.if_modified_since is None
+                # Without an ETag only a 304 to nothing but our validator says so.
+                alone = answer.status == 304 and read.conditions.if_modified_since is None
                 if judge_304(answer, record, only_ours=alone) is Verdict.CURRENT:
-                    store.validate(read.object_id, token, sent, at)
+                    if entry.head is record:
+                        store.validate(read.object_id, token, sent, at)
                 else:
                     forget_if_other(ctx, store, read, answer.get(b"etag"))
                     store.unvalidate(read.object_id)
