@@ -29,10 +29,10 @@ KEYS = (
 )
 
 
-def test_every_key_is_its_own_object(site: Site) -> None:
+def test_every_key_is_its_own_object(fewer_sites: Site) -> None:
     """Written through the proxy, read cold and warm, listed, overwritten, deleted: no key is taken for another."""
-    bucket = site.new_bucket()
-    client = site.through
+    bucket = fewer_sites.new_bucket()
+    client = fewer_sites.through
     for key in KEYS:
         client.put_object(Bucket=bucket, Key=key, Body=key.encode())
     for _ in range(2):

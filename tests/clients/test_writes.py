@@ -9,23 +9,18 @@ import zlib
 from pathlib import Path
 
 import pytest
-from tests.clients.conftest import SITES, StartSite
 from tests.clients.sites import Site, status_of
 from tests.clients.test_reads import some_bytes
 from tests.clients.writes import COPIERS, DELETERS, KIB, MIB, WRITERS, Target, chunked_put
-from tests.conftest import attach_log
-
-from fastcache.origin.process import OriginProcess
 
 OLD = b"what the object was"
 OTHER = b"what another object is" * 1000
 
 
-@pytest.fixture(params=[site for site in SITES if site != ("swift", "revalidate")], ids="-".join)
-def target(request: pytest.FixtureRequest, start_site: StartSite, origin: OriginProcess, tmp_path: Path) -> Target:
-    """An object that is cached, and another to copy from. (Swift is slow, and the mode with a TTL the harder one.)"""
-    site = start_site(*request.param)
-    attach_log(request, site.proxy.logs)
+@pytest.fixture
+def target(fewer_sites: Site, tmp_path: Path) -> Target:
+    """An object that is cached, and another to copy from."""
+    site = fewer_sites
     bucket = site.new_bucket()
     site.direct.put_object(Bucket=bucket, Key="dir/key", Body=OLD)
     site.direct.put_object(Bucket=bucket, Key="other", Body=OTHER)
@@ -77,7 +72,7 @@ def test_a_write_that_is_refused_changes_nothing(target: Target) -> None:
     assert refused.status == 403
     before = site.moved(target.bucket)
     assert site.through.get_object(**target.at)["Body"].read() == OLD
-    assert site.moved(target.bucket) - before <= 600, "a forged DELETE purged the object"
+    assert site.moved(target.bucket) == before, "a forged DELETE purged the object"
 
 
 def test_a_wrong_checksum_in_a_trailer_is_refused_by_the_origin_and_changes_nothing(target: Target) -> None:
