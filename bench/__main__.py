@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.cases import Setup, contests
 from bench.contests import Outcome, hold
-from bench.machine import describe, describe_congestion
+from bench.machine import describe, describe_congestion, describe_filesystem, describe_load
 from bench.report import document, rows
 from bench.servers import nginx_program, on_core
 
@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     facts = describe(program)
     if len(cores) < 2:
         facts.append("only one core: server and load share it")
+    facts.append(f"load average before: {describe_load()}")
     print("\n".join(facts), flush=True)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="fastcache-bench-", dir=options.directory) as directory:
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             Path(directory), cores[0], cores[-1], options.connections, options.seconds, options.small_misses, program,
             options.case,
         )  # fmt: skip
+        facts.append(describe_filesystem(setup.directory))
         congestion = True
         with on_core(setup.load_core):
             for contest in contests(setup):
@@ -41,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print("\n".join(rows(outcomes[-1])), flush=True)
     if not outcomes:
         parser.error(f"no case is named like {', '.join(options.case)}")
-    facts += [describe_congestion(congestion), f"{options.pairs} turns of {options.seconds:g} s each for hits"]
+    facts += [f"load average after: {describe_load()}", describe_congestion(congestion)]
+    facts.append(f"{options.pairs} turns of {options.seconds:g} s each for hits")
     text = document(facts, outcomes)
     print(text)
     output = options.output or (None if options.case else RESULTS)

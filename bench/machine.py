@@ -17,15 +17,26 @@ _PACKAGES = ("uvloop", "httptools")
 
 def describe(nginx: str | None) -> list[str]:
     """One fact a line."""
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     return [
         f"kernel: {platform.system()} {platform.release()} {platform.machine()}",
         f"CPU: {os.cpu_count()} x {_cpu()}",
         f"Python: {platform.python_implementation()} {platform.python_version()} ({platform.python_compiler()})",
         f"versions: fastcache {fastcache.__version__}, {versions}, {_nginx_version(nginx)}",
-        f"load averages before the first run, other work on the machine included: {load}",
     ]
+
+
+def describe_load() -> str:
+    """How busy the machine is, all its work together."""
+    return ", ".join(f"{value:.1f}" for value in os.getloadavg()) + " (1, 5 and 15 minutes)"
+
+
+def describe_filesystem(directory: Path) -> str:
+    """What kind of file system the caches of the run are on."""
+    here = directory.resolve()
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    below = [(mount[1], mount[2]) for mount in mounts if here.is_relative_to(mount[1])]
+    return f"cache directory on: {max(below, key=lambda mount: len(mount[0]))[1]}"
 
 
 def describe_congestion(in_force: bool) -> str:
