@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from dataclasses import replace
 
@@ -44,7 +43,7 @@ async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: Head
 
     Raises ClientGoneError or AbortedAnswerError when the answer is not complete: the connection is to be reset.
     """
-    request_id = secrets.token_hex(8).upper()
+    request_id = ctx.next_request_id()
     try:
         head = parse_request_head(raw, limits)
     except RequestError as error:
@@ -65,7 +64,7 @@ async def refuse(
     """Answer a request that is not read, or could not be; ``raw`` is what there is of its head."""
     # A body behind the answer to a HEAD would be taken for the next answer.
     head = replace(_UNPARSED, method=b"HEAD") if raw.startswith(b"HEAD ") else _UNPARSED
-    exchange = Exchange(channel, head, request_id or secrets.token_hex(8).upper(), ctx.clock)
+    exchange = Exchange(channel, head, request_id or ctx.next_request_id(), ctx.clock)
     exchange.keep_alive = False
     extra = _RETRY_AFTER if error.response_status == 503 else ()
     try:

@@ -36,6 +36,7 @@ _KNOWN_AMZ = frozenset(
         b"x-amz-expected-bucket-owner",
     }
 )
+_NO_DIRECTIVES: frozenset[bytes] = frozenset()
 _SSE_CUSTOMER = b"x-amz-server-side-encryption-customer-"
 
 IdentityOf = Callable[[bytes, bytes, bytes | None], ObjectId]
@@ -86,7 +87,7 @@ def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> ReadR
     spec = parse_range(range_field) if range_field is not None else None
     if head.method == b"HEAD" and range_field is not None:
         return PassRequest(b"head-range")
-    must_ask = any(name.lower() in _MUST_REACH_ORIGIN for name, _ in head.headers) or any(
+    must_ask = any(head.get(name) is not None for name in _MUST_REACH_ORIGIN) or any(
         name in _MUST_REACH_ORIGIN for name, _ in query.hoisted
     )
     mode = head.get(b"x-amz-checksum-mode") or query.hoisted_value(b"x-amz-checksum-mode")
@@ -122,12 +123,10 @@ def _read_refusal(head: RequestHead, target: S3Target) -> bytes | None:
         return b"expect"
     for name, _ in head.headers:
         lower = name.lower()
-        if lower.startswith(_SSE_CUSTOMER):
-            return b"sse-c"
         if lower.startswith(b"x-amz-") and lower not in _KNOWN_AMZ:
-            return b"header"
-        if lower == b"cookie":
-            return b"header"
+            return b"sse-c" if lower.startswith(_SSE_CUSTOMER) else b"header"
+    if head.get(b"cookie") is not None:
+        return b"header"
     if b"no-store" in _directives(head):
         return b"no-store"
     return None
@@ -135,6 +134,8 @@ def _read_refusal(head: RequestHead, target: S3Target) -> bytes | None:
 
 def _directives(head: RequestHead) -> frozenset[bytes]:
     fields = head.get_all(b"cache-control")
+    if not fields:  # as in nearly every request
+        return _NO_DIRECTIVES
     return frozenset(part.strip().lower() for field in fields for part in field.split(b","))
 
 

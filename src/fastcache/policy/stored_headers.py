@@ -148,12 +148,12 @@ def replayed_headers(
         stored_for = math.inf if validation else age
     with_volatile = stored_for <= VOLATILE_AFTER
     fresh = tuple((n, v) for n, v in validation if _is_from_validation(n.lower()))
-    overridden = {n.lower() for n, _ in fresh}
-    kept = tuple(
-        (name, value)
-        for name, value in record.headers
-        if name.lower() not in overridden and (with_volatile or not _is_volatile(name.lower()))
-    )
+    kept = record.headers
+    if fresh:
+        overridden = {n.lower() for n, _ in fresh}
+        kept = tuple(field for field in kept if field[0].lower() not in overridden)
+    if not with_volatile:
+        kept = tuple(field for field in kept if not _is_volatile(field[0].lower()))
     checksums = record.checksums if whole_object and checksum_mode else ()
     return kept + checksums + fresh
 
