@@ -145,6 +145,28 @@ cdef class ConnectionTable:
                 closed += 1
         return closed
 
+    def shut_down(self):
+        """Close every connection and both descriptors of the reactor; nothing happens on it any more.
+
+        The caller has taken :meth:`fileno` out of its loop, and holds no pending output.
+        """
+        cdef uint32_t i
+        cdef Connection* c
+        self.set_accepting(False)
+        self.listener_count = 0
+        for i in range(self.used_slots):
+            c = self.table[i]
+            if c != NULL and c.state != FREE:
+                if c.out_held:
+                    PyBuffer_Release(&c.out)
+                    c.out_held = 0
+                self.free_connection(c)
+        if self.evfd >= 0:
+            close(self.evfd)
+        if self.epfd >= 0:
+            close(self.epfd)
+        self.evfd = self.epfd = -1
+
     def admitted(self, uint64_t cid) -> bool:
         """Whether the peer's address is in one of ``networks`` (or none were given)."""
         cdef Connection* c = self.find(cid)

@@ -109,6 +109,7 @@ class Frontend:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._loop.remove_reader(self.reactor.fileno())
+        self.reactor.shut_down()
         self._count_connections()
 
     def _sweep(self) -> None:
