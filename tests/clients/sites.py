@@ -6,7 +6,7 @@ import functools
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
 from botocore.exceptions import ClientError
@@ -15,6 +15,9 @@ from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import RawResponse, exchange
 from tests.harness.signing import presigned_url, signed_request
 
+if TYPE_CHECKING:
+    from fastcache.origin.control import OriginControl
+
 LONG_TTL = "1h"
 
 
@@ -22,7 +25,8 @@ LONG_TTL = "1h"
 class Site:
     """One origin and one proxy. ``kind`` is ``swift`` or ``own``, ``mode`` the proxy's ``--authorization``.
 
-    ``body_sent`` tells how many object bytes of a bucket the origin sent, where the origin can tell.
+    ``body_sent`` tells how many object bytes of a bucket the origin sent, where the origin can tell, and ``control``
+    makes it do things.
     """
 
     kind: str
@@ -32,6 +36,7 @@ class Site:
     access_key: str
     secret_key: str
     body_sent: Callable[[str], int] | None = None
+    control: OriginControl | None = None
 
     @property
     def endpoint(self) -> str:
