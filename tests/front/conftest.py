@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +77,40 @@ class Front:
         self.until(lambda: self.proxy.metric("fastcache_fills_active") == 0, "every fill has ended")
         if sockets is not None:
             self.until(lambda: self.sockets() <= sockets, f"no more than {sockets} sockets are open")
+
+
+class ScriptedOrigin:
+    """A listening socket that a test answers by hand, step by step."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    @contextlib.contextmanager
+    def accept(self) -> Iterator[socket.socket]:
+        """The proxy's next connection."""
+        self.listener.settimeout(20)
+        peer, _ = self.listener.accept()
+        peer.settimeout(20)
+        with peer:
+            yield peer
+
+
+def read_until(peer: socket.socket, end: bytes) -> bytes:
+    """What ``peer`` sends up to and with ``end``; more may follow it in the same segment."""
+    received = b""
+    while end not in received:
+        piece = peer.recv(65536)
+        assert piece, f"the connection ended after {received[-200:]!r}"
+        received += piece
+    return received
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedOrigin]:
+    """An origin that does exactly what the test does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield ScriptedOrigin(listener)
 
 
 def content(key: str, start: int, end: int, generation: int = 1) -> bytes:
