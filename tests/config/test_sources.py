@@ -46,6 +46,7 @@ DEFAULTS = {
         "header_fields": 100,
         "target_bytes": 8192,
         "max_requests_in_flight": 1024,
+        "min_client_rate": 1024,
     },
     "timeouts": {
         "connect": 5.0,

@@ -15,7 +15,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from fastcache._core.net cimport MSG_MORE, MSG_NOSIGNAL, recv, send, sendfile
+from fastcache._core.net cimport MSG_MORE, MSG_NOSIGNAL, SIOCOUTQ, ioctl, recv, send, sendfile
 
 cdef enum ConnState:
     FREE      # the slot is on the free list
@@ -66,6 +66,10 @@ cdef struct Connection:
     # accounting
     int64_t deadline      # CLOCK_MONOTONIC ns, 0 = none
     int64_t linger_left
+    int64_t rate_since    # CLOCK_MONOTONIC ns since which the client alone has been waited for, 0 = it is not
+    int64_t rate_mark     # `taken` then
+    int64_t stall_mark    # `taken` when the stall limit was last looked at
+    uint64_t received     # body bytes taken from the current exchange's request
     uint64_t sent         # bytes handed to the kernel for the current exchange
     uint64_t requests
 
@@ -78,6 +82,17 @@ cdef inline int64_t monotonic_ns() noexcept nogil:
 
 cdef inline uint64_t connection_id(const Connection* c) noexcept nogil:
     return (<uint64_t>c.gen << 32) | c.slot
+
+
+cdef inline int64_t taken(const Connection* c) noexcept nogil:
+    """Bytes the peer moved in the current exchange: acknowledged ones of the answer, and those of its body.
+
+    What the kernel took says little about a slow reader: with megabytes of socket buffers it takes the next byte only
+    after a third of them has drained.
+    """
+    cdef int queued = 0
+    ioctl(c.fd, SIOCOUTQ, &queued)
+    return <int64_t>(c.sent + c.received) - queued
 
 
 cdef inline void release_rbuf(Connection* c) noexcept nogil:

@@ -65,6 +65,13 @@ cdef extern from "<netinet/tcp.h>" nogil:
     enum:
         TCP_NODELAY
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int, unsigned long, ...)
+
+cdef extern from "<linux/sockios.h>" nogil:
+    enum:
+        SIOCOUTQ
+
 cdef extern from "<sys/sendfile.h>" nogil:
     ssize_t sendfile(int, int, int64_t*, size_t)
 

@@ -34,6 +34,7 @@ from fastcache._core.connection cimport (
     release_rbuf,
     reserve,
     skip_empty_lines,
+    taken,
 )
 from fastcache._core.net cimport *
 from fastcache._core.slots cimport queue_length, queue_pop, queue_push
@@ -50,7 +51,9 @@ cdef class Reactor(ConnectionStreams):
     ``idle_timeout`` a kept-alive connection without one, ``stall_timeout`` progress in either direction while the
     engine waits for the client. ``half_closed_timeout`` is how long an answer may still begin after the peer ended its
     side: a FIN alone does not tell a client that left from one that has nothing more to say. ``surplus`` connections
-    beyond ``max_connections`` are accepted to be refused (:meth:`overloaded`). ``networks`` are (packed address, prefix length) pairs; empty admits everyone.
+    beyond ``max_connections`` are accepted to be refused (:meth:`overloaded`). ``min_rate`` (bytes a second, 0 for
+    none) cuts off who moves less during ``rate_window`` while nobody else is waited for. ``networks`` are (packed
+    address, prefix length) pairs; empty admits everyone.
     """
 
     def drain(self):
@@ -78,7 +81,9 @@ cdef class Reactor(ConnectionStreams):
             self.set_accepting(True)
         for i in range(self.used_slots):
             c = self.table[i]
-            if c == NULL or c.state == FREE or c.deadline == 0 or c.deadline > now:
+            if c == NULL or c.state == FREE:
+                continue
+            if (c.deadline == 0 or c.deadline > now or self.drained_meanwhile(c)) and not self.is_too_slow(c):
                 continue
             self.timed_out += 1
             if c.state == HEAD and c.rn > c.rpos:
@@ -91,6 +96,41 @@ cdef class Reactor(ConnectionStreams):
             else:
                 self.free_connection(c)
         self.dispatch()
+
+    cdef bint drained_meanwhile(self, Connection* c) noexcept nogil:
+        """Whether a client whose stall limit passed did take bytes, out of the socket's buffer: it gets another term."""
+        cdef int64_t moved
+        if c.state != PARKED or c.out_pending != 1:
+            return False
+        moved = taken(c)
+        if moved == c.stall_mark:
+            return False
+        c.stall_mark = moved
+        c.deadline = self.now + self.stall_ns
+        return True
+
+    cdef bint is_too_slow(self, Connection* c) noexcept nogil:
+        """Whether a client that alone is waited for moved less than `min_rate` bytes a second for the rate window.
+
+        Dripping a byte before every stall limit must not hold a request, its pins and its window for ever. Time in
+        which we or the origin are the slow side does not count.
+        """
+        cdef int64_t moved
+        if not self.min_rate or c.state != PARKED or c.dead or not (c.out_pending == 1 or c.want_read):
+            c.rate_since = 0
+            return False
+        moved = taken(c)
+        if c.rate_since == 0:
+            c.rate_since = self.now
+            c.rate_mark = moved
+            return False
+        if self.now - c.rate_since < self.rate_window_ns:
+            return False
+        if <double>(moved - c.rate_mark) * 1e9 < <double>self.min_rate * <double>self.rate_window_ns:
+            return True
+        c.rate_since = self.now
+        c.rate_mark = moved
+        return False
 
     cdef void step(self, Connection* c) noexcept nogil:
         if c.state == HEAD:

@@ -19,6 +19,7 @@ from fastcache._core.connection cimport (
     pump,
     release_rbuf,
     reserve,
+    taken,
 )
 from fastcache._core.net cimport *
 
@@ -58,6 +59,7 @@ cdef class ConnectionStreams(ConnectionTable):
             have = have if have < limit else limit
             piece = PyBytes_FromStringAndSize(c.rbuf + c.rpos, have)
             c.rpos += have
+            c.received += have
             if c.rpos == c.rn:
                 release_rbuf(c)
             c.deadline = 0
@@ -85,6 +87,7 @@ cdef class ConnectionStreams(ConnectionTable):
         if r < limit and not c.eof:
             c.readable = 0  # a short read drained the socket; an edge comes with the next byte
         c.deadline = 0
+        c.received += r
         return whole if r == limit else whole[:r]
 
     cdef object _want_read(self, Connection* c):
@@ -151,6 +154,7 @@ cdef class ConnectionStreams(ConnectionTable):
         if result == PUMP_AGAIN or result == PUMP_TURN:
             c.out_pending = 1
             c.deadline = monotonic_ns() + self.stall_ns
+            c.stall_mark = taken(c)
             if result == PUMP_TURN:
                 self.enqueue_run(c)
             return DEF_OUT_PENDING
@@ -179,7 +183,8 @@ cdef class ConnectionStreams(ConnectionTable):
             return
         self.parked_count -= 1
         self.sent_total += c.sent
-        c.sent = 0
+        c.sent = c.received = 0
+        c.rate_since = 0
         c.want_read = 0
         c.requests += 1
         c.scan = 0

@@ -32,7 +32,7 @@ cdef class ConnectionTable:
     cdef Network* networks       # owned; `network_count` of them
     cdef int network_count
     cdef Py_ssize_t head_limit
-    cdef int64_t head_ns, idle_ns, stall_ns, linger_ns, linger_bytes, half_closed_ns
+    cdef int64_t head_ns, idle_ns, stall_ns, linger_ns, linger_bytes, half_closed_ns, min_rate, rate_window_ns
     cdef int64_t now             # CLOCK_MONOTONIC ns of the present turn
     cdef uint32_t parked_count
     cdef uint64_t accepted, refused, closed_total, sent_total, accept_errors, timed_out

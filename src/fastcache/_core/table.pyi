@@ -24,6 +24,8 @@ class ConnectionTable:
         linger_timeout: float = 5.0,
         linger_bytes: int = 67108864,
         half_closed_timeout: float = 0.0,
+        min_rate: int = 0,
+        rate_window: float = 10.0,
         surplus: int = 0,
         networks: Sequence[tuple[bytes, int]] = (),
     ) -> None: ...

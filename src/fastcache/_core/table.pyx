@@ -22,7 +22,7 @@ cdef class ConnectionTable:
 
     def __cinit__(self, handler, *, uint32_t max_connections=4096, Py_ssize_t head_limit=65536,
                   double head_timeout=30.0, double idle_timeout=75.0, double stall_timeout=60.0,
-                  double linger_timeout=5.0, int64_t linger_bytes=67108864, double half_closed_timeout=0.0,
+                  double linger_timeout=5.0, int64_t linger_bytes=67108864, double half_closed_timeout=0.0, int64_t min_rate=0, double rate_window=10.0,
                   uint32_t surplus=0, networks=()):
         cdef epoll_event event
         cdef uint32_t i, ring = 1
@@ -53,6 +53,8 @@ cdef class ConnectionTable:
         self.linger_ns = <int64_t>(linger_timeout * 1e9)
         self.linger_bytes = linger_bytes
         self.half_closed_ns = <int64_t>(half_closed_timeout * 1e9)
+        self.min_rate = min_rate
+        self.rate_window_ns = <int64_t>(rate_window * 1e9)
         self._set_networks(networks)
         self.epfd = epoll_create1(EPOLL_CLOEXEC)
         if self.epfd < 0:
@@ -273,7 +275,8 @@ cdef class ConnectionTable:
             c.fd = fd
             c.state = HEAD
             c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = 0
-            c.sent = c.requests = 0
+            c.sent = c.requests = c.received = 0
+            c.rate_since = 0
             c.file_left = 0
             c.surplus = self.capacity - self.free_count > self.limit
             # One that will be refused may not wait long for its request: others are to be told too.

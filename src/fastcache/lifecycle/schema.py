@@ -48,6 +48,11 @@ class Limits(Group):
     target_bytes: Annotated[int, kinds.size(4 * KIB, MIB)] = Field(
         default=8 * KIB, description="Bytes of a request target, as sent."
     )
+    min_client_rate: Annotated[int, kinds.size(0, GIB)] = Field(
+        default=KIB,
+        description="Bytes a second that a client must take or send, over ten seconds, while it alone is waited for; "
+        "0 lets it be as slow as it likes.",
+    )
     max_requests_in_flight: Annotated[int, kinds.number(1, 1_048_576)] = Field(
         default=1024, description="Requests that need the origin or the engine at once; more get 503 SlowDown."
     )

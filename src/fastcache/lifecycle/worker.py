@@ -176,6 +176,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
             head_timeout=settings.timeouts.head,
             idle_timeout=settings.timeouts.keep_alive,
             stall_timeout=settings.timeouts.client_stall,
+            min_rate=settings.limits.min_client_rate,
             networks=settings.allow_from,
         )
         stack.push_async_callback(frontend.close)

@@ -46,6 +46,7 @@ class Frontend:
         head_timeout: float,
         idle_timeout: float,
         stall_timeout: float,
+        min_rate: int,
         networks: tuple[IPv4Network | IPv6Network, ...],
     ) -> None:
         self._ctx = ctx
@@ -66,6 +67,7 @@ class Frontend:
             idle_timeout=idle_timeout,
             stall_timeout=stall_timeout,
             half_closed_timeout=_HALF_CLOSED,
+            min_rate=min_rate,
             surplus=_SURPLUS,
             networks=[(network.network_address.packed, network.prefixlen) for network in networks],
         )
