@@ -57,6 +57,15 @@ def acquire(path: Path) -> CacheDirectory:
     return CacheDirectory(path, fd, lock_fd, store_id)
 
 
+def restore(root: int) -> None:
+    """Make again what ``acquire`` made: somebody emptied the directory while it was in use. Raises OSError."""
+    if not _exists(root, layout.FORMAT):
+        _write_format(root)
+    for name in (layout.OBJECTS, layout.FILLS):
+        if not _exists(root, name):
+            os.mkdir(name, 0o700, dir_fd=root)
+
+
 def _reason(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return "is not writable for this user"

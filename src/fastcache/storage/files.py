@@ -49,7 +49,11 @@ class Files(Loading):
 
     def create_part(self, path: str) -> int:
         """A new file in progress; the caller owns the descriptor."""
-        return os.open(path, _NEW, 0o600, dir_fd=self._root)
+        try:
+            return os.open(path, _NEW, 0o600, dir_fd=self._root)
+        except FileNotFoundError:
+            self.restore()
+            return os.open(path, _NEW, 0o600, dir_fd=self._root)
 
     def discard_part(self, fd: int, path: str) -> None:
         os.close(fd)
@@ -61,8 +65,6 @@ class Files(Loading):
         Takes ``fd`` over. Whatever fails, the part is gone afterwards, or ``size`` is None and ``error`` says why not.
         """
         change = Change()
-        whole = header.kind == Kind.OBJECT
-        digest = header.object_digest
         try:
             try:
                 write_all(fd, [memoryview(pack(header))], 0)
@@ -72,17 +74,11 @@ class Files(Loading):
                     os.fsync(fd)
             finally:
                 os.close(fd)  # a failed close is a failed write: the file is discarded below
-            self.shard_exists(digest, make=True)
-            if whole:
-                target = layout.object_file(digest)
-            else:
-                directory = layout.object_directory(digest)
-                end = header.start + header.length
-                target = f"{directory}/{layout.extent_name(header.generation_tag, header.start, end)}"
-                self._make_object_directory(directory, change)
-                if head is not None:
-                    self._write_head(digest, head, f"{part}.head", change)
-            os.rename(part, target, src_dir_fd=self._root, dst_dir_fd=self._root)
+            try:
+                target = self._place(part, header, head, change)
+            except FileNotFoundError:
+                self.restore()
+                target = self._place(part, header, head, change)
             change.size = disk_bytes(header.file_size)
             self.sync_directory(os.path.dirname(target))
         except OSError as error:
@@ -90,6 +86,22 @@ class Files(Loading):
             if change.size is None:
                 self._unlink_quietly(part)
         return change
+
+    def _place(self, part: str, header: FileHeader, head: HeadRecord | None, change: Change) -> str:
+        """Rename a complete file to where its header says that it belongs, and say where that is."""
+        digest = header.object_digest
+        self.shard_exists(digest, make=True)
+        if header.kind == Kind.OBJECT:
+            target = layout.object_file(digest)
+        else:
+            directory = layout.object_directory(digest)
+            end = header.start + header.length
+            target = f"{directory}/{layout.extent_name(header.generation_tag, header.start, end)}"
+            self._make_object_directory(directory, change)
+            if head is not None:
+                self._write_head(digest, head, f"{part}.head", change)
+        os.rename(part, target, src_dir_fd=self._root, dst_dir_fd=self._root)
+        return target
 
     def store(self, part: str, header: FileHeader, data: Sequence[memoryview], head: HeadRecord | None) -> Change:
         """Write a small file at once and commit it; ``header`` lacks the block CRCs."""

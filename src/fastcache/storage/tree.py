@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from fastcache.storage import layout, recovery
+from fastcache.storage import directory, layout, recovery
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -40,6 +40,11 @@ class Tree:
         self._known_shards.add(shards[1])
         return True
 
+    def restore(self) -> None:
+        """Start over in a directory that somebody emptied under us. Raises OSError when it is gone altogether."""
+        self._known_shards.clear()
+        directory.restore(self._root)
+
     def sync_directory(self, path: str) -> None:
         """With ``durability: fsync``, make the names in ``path`` durable."""
         if not self._fsync:
@@ -57,16 +62,16 @@ class Tree:
     def _remove_directory(self, digest: bytes) -> None:
         path = layout.object_directory(digest)
         try:
-            directory = os.open(path, DIRECTORY, dir_fd=self._root)
+            fd = os.open(path, DIRECTORY, dir_fd=self._root)
         except FileNotFoundError:
             return
         try:
             # Without the head the rest is garbage, whatever happens next.
-            names = sorted(os.listdir(directory), key=lambda name: name != layout.HEAD)
+            names = sorted(os.listdir(fd), key=lambda name: name != layout.HEAD)
             for name in names:
-                os.unlink(name, dir_fd=directory)
+                os.unlink(name, dir_fd=fd)
         finally:
-            os.close(directory)
+            os.close(fd)
         os.rmdir(path, dir_fd=self._root)
 
     def _is_file(self, path: str) -> bool:
