@@ -96,6 +96,7 @@ TOOLS: Mapping[str, Callable[[], str | None]] = {
     "loopmount": _loop_mount,
     "tmpfs": _tmpfs_mount,
     "swift": _swift,
+    "chattr": _program("chattr"),
     "curl": _program("curl"),
     "faketime": _program("faketime"),
     "nginx": _program("nginx"),
