@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from fastcache._core.extent_codec import FileHeader, Kind
+from fastcache.errors import StorageError
 from fastcache.model import Codec, FenceToken, Generation
 from fastcache.storage.entry import Extent
 from fastcache.storage.files import Files
 from fastcache.storage.io_threads import IoThreads
+
+logger = logging.getLogger("fastcache.storage")
 
 _ANY = FenceToken(0, 0, 0)
 
@@ -25,10 +29,19 @@ def expected_header(extent: Extent, generation: Generation) -> FileHeader:
     )
 
 
-def close_all(fds: Iterable[int]) -> None:
-    """Blocking: the last close of an unlinked file frees its blocks."""
+def close_all(fds: Iterable[int]) -> OSError | None:
+    """Blocking: the last close of an unlinked file frees its blocks. The last error, if there was one.
+
+    Linux has given the descriptor back whatever close reports, and nothing was written through it: an error loses
+    nothing, and must not keep the others open.
+    """
+    failed = None
     for fd in fds:
-        os.close(fd)
+        try:
+            os.close(fd)
+        except OSError as error:
+            failed = error
+    return failed
 
 
 class Descriptors:
@@ -99,7 +112,13 @@ class Descriptors:
         task.add_done_callback(self._closing.discard)
 
     async def _close_now(self, extents: list[Extent], fds: list[int]) -> None:
-        await self._io.run(close_all, fds)
+        try:
+            error = await self._io.run(close_all, fds)
+        except StorageError:  # a reader that outlived the store: there are no threads any more
+            error = close_all(fds)
+        if error is not None:
+            self._io.note_failure(error)
+            logger.warning("closing: %s", error.strerror)
         for extent in extents:
             extent.closing -= 1
             self._released(extent)

@@ -5,8 +5,10 @@ Every refusal is a CacheDirectoryError whose text says what is wrong and names t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import logging
 import os
 import re
 import stat
@@ -15,6 +17,9 @@ from pathlib import Path
 from fastcache._core.extent_codec import FORMAT_VERSION
 from fastcache.errors import CacheDirectoryError
 from fastcache.storage import layout
+from fastcache.storage.descriptors import close_all
+
+logger = logging.getLogger("fastcache.storage")
 
 _FORMAT_TEXT = re.compile(rb"fastcache cache directory\nversion ([0-9]{1,9})\nstore ([0-9a-f]{32})\n")
 _TOLERATED = {layout.LOCK, layout.FORMAT + ".new", "lost+found"}
@@ -32,8 +37,9 @@ class CacheDirectory:
 
     def release(self) -> None:
         """Give the lock back; another process may open the directory at once."""
-        os.close(self.fd)
-        os.close(self._lock_fd)
+        failed = close_all((self.fd, self._lock_fd))
+        if failed is not None:
+            logger.warning("cache directory %s: closing: %s", self.path, failed.strerror)
 
 
 def acquire(path: Path) -> CacheDirectory:
@@ -97,7 +103,7 @@ def _open_root(path: Path) -> int:
 
 
 def _lock(path: Path, root: int) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     is_new = not _exists(root, layout.FORMAT)
     if is_new:
         _refuse_foreign_content(path, root)
@@ -131,12 +137,15 @@ def _refuse_foreign_content(path: Path, root: int) -> None:
 
 
 def _check_format(path: Path, root: int) -> str:
+    # NONBLOCK: a planted FIFO is refused, not waited for; regular files ignore it.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        fd = os.open(layout.FORMAT, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+        fd = os.open(layout.FORMAT, flags, dir_fd=root)
     except FileNotFoundError:
         return _write_format(root)
     try:
-        match = _FORMAT_TEXT.fullmatch(os.read(fd, 256))
+        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        match = _FORMAT_TEXT.fullmatch(os.read(fd, 256)) if is_file else None
     finally:
         os.close(fd)
     if match is None:
@@ -154,7 +163,10 @@ def _write_format(root: int) -> str:
     os.fchmod(root, 0o700)
     store_id = os.urandom(16).hex()
     new = layout.FORMAT + ".new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
+    # Removed, not written over: it may be a FIFO, or another name of a file outside.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new, dir_fd=root)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
     try:
         os.write(fd, f"fastcache cache directory\nversion {FORMAT_VERSION}\nstore {store_id}\n".encode("ascii"))
         os.fsync(fd)

@@ -6,6 +6,7 @@ side by side. What failed half-way is reported in the result, not raised, becaus
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from fastcache.storage import layout
 from fastcache.storage.blocks import BlockSums, write_all
 from fastcache.storage.entry import disk_bytes
 from fastcache.storage.loading import Loading
+
+logger = logging.getLogger("fastcache.storage")
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_TOKEN = FenceToken(0, 0, 0)
@@ -56,8 +59,10 @@ class Files(Loading):
             return os.open(path, _NEW, 0o600, dir_fd=self._root)
 
     def discard_part(self, fd: int, path: str) -> None:
-        os.close(fd)
-        os.unlink(path, dir_fd=self._root)
+        try:
+            os.close(fd)
+        finally:
+            os.unlink(path, dir_fd=self._root)
 
     def commit(self, fd: int, part: str, header: FileHeader, head: HeadRecord | None) -> Change:
         """Complete the file in progress and rename it into place, after ``head``, when its directory needs that one.
@@ -116,7 +121,10 @@ class Files(Loading):
         try:
             write_all(fd, list(data), header.data_offset)
         except OSError as error:
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError:
+                logger.debug("%s: closing failed too", part)
             self._unlink_quietly(part)
             return Change(error=error)
         return self.commit(fd, part, header, head)

@@ -139,6 +139,11 @@ class Loading(Tree):
             except (CorruptFileError, EOFError) as error:
                 found.oddities.append(f"{path}/{layout.HEAD}: {error}")
                 head, head_size = None, 0
+            except OSError as error:
+                if not _is_not_a_file(error):
+                    raise
+                found.oddities.append(f"{path}/{layout.HEAD}: {error.strerror}")
+                head, head_size = None, 0
             if head is not None:
                 found.extents = self._list_extents(directory, path, head, found)
         finally:

@@ -65,6 +65,9 @@ class Tree:
             fd = os.open(path, DIRECTORY, dir_fd=self._root)
         except FileNotFoundError:
             return
+        except NotADirectoryError:  # something was planted in its place
+            self._unlink(path)
+            return
         try:
             # Without the head the rest is garbage, whatever happens next.
             names = sorted(os.listdir(fd), key=lambda name: name != layout.HEAD)
@@ -84,5 +87,5 @@ class Tree:
     def _unlink(self, path: str) -> None:
         try:
             os.unlink(path, dir_fd=self._root)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # gone, or something was planted in place of its directory
             return
