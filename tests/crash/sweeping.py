@@ -74,12 +74,7 @@ def forked_lives(scratch: Path) -> Iterator[Lives]:
     command = [sys.executable, "-m", "tests.crash.victim"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
         try:
-            lives = Lives(process, scratch)
-            # Whatever is imported or made on first use is there from here on, in every fork.
-            warm = lives.lead(f"first:{victim.UNTRACED}", scratch / "warm")
-            assert warm.over, warm
-            shutil.rmtree(scratch / "warm")
-            yield lives
+            yield Lives(process, scratch)
         finally:
             assert process.stdin is not None
             process.stdin.close()

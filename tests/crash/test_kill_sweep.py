@@ -52,8 +52,7 @@ async def test_killed_at_some_calls(
 ) -> None:
     dice = random.Random(len(points))
     chosen = [
-        dice.choice(list(group))
-        for _, group in itertools.groupby(points, key=lambda point: (point[0].name, point[1]))
+        dice.choice(list(group)) for _, group in itertools.groupby(points, key=lambda point: (point[0].name, point[1]))
     ]
     await sweep(lives, chosen, tmp_path / "cache", record_property)
 

@@ -1,8 +1,8 @@
 """A process that forks scripted lives of a store, each of which may be killed or given errors at any system call.
 
-``python victim.py`` reads lines ``SCRIPT LOG DIRECTORY`` and answers ``PID``, then ``STATUS`` when that life is over.
-A life waits until it is traced, and writes to its log, one JSON line each, what it is about to do and what is stored
-after each step: what the log says when the life ends is what must be found on the disk.
+``python -m tests.crash.victim`` reads lines ``SCRIPT LOG DIRECTORY`` (separated by tabs) and answers ``PID``, then
+``STATUS`` when that life is over. A life waits until it is traced, and writes to its log, one JSON line each, what it
+is about to do and what is stored after each step: what the log says when the life ends must be found on the disk.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import asyncio
 import ctypes
 import gc
 import json
+import logging
 import os
+import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -250,10 +253,11 @@ SCRIPTS: dict[str, Callable[[Life], Awaitable[None]]] = {
 def read_exactly(fd: int, length: int, offset: int) -> bytes:
     data = b""
     while len(data) < length:
-        piece = os.pread(fd, length - len(data), offset + len(data))
-        if not piece:
+        piece = bytearray(length - len(data))
+        got = os.preadv(fd, [piece], offset + len(data))  # no call that a sweep gives errors
+        if not got:
             raise WrongBytesError("file ends early")
-        data += piece
+        data += piece[:got]
     return data
 
 
@@ -267,13 +271,15 @@ async def live(script: str, directory: Path, log: int) -> None:
         await life.settled()
     if mode != UNTRACED:
         life.say("ready", None)
-        await asyncio.to_thread(wait_for_tracer)
+        status = os.open("/proc/self/status", os.O_RDONLY)
+        wait_for_tracer(status)
     if name == "start":
         await life.open()
         await life.settled()
     await SCRIPTS[name](life)
     await life.settled()
     if mode == "errors":
+        end_tracing(status)
         await life.recovered()
     await life.store.close()
     gc.collect()  # a task that failed unseen is complained about when it is collected
@@ -282,14 +288,30 @@ async def live(script: str, directory: Path, log: int) -> None:
     life.say("over", None)
 
 
-def wait_for_tracer() -> None:
-    fd = os.open("/proc/self/status", os.O_RDONLY)
-    deadline = time.monotonic() + 30
-    while b"TracerPid:\t0\n" in os.pread(fd, 8192, 0):
-        if time.monotonic() > deadline:
-            raise TimeoutError("nobody traces this life")
-        time.sleep(0.002)
+def wait_for_tracer(status: int) -> None:
+    wait_until(lambda: tracer(status) != 0)
     time.sleep(0.01)  # from being seized to being stopped it is a moment
+
+
+def end_tracing(status: int) -> None:
+    """No more errors from here on: strace lets go of all threads when it is interrupted."""
+    os.kill(tracer(status), signal.SIGINT)
+    wait_until(lambda: tracer(status) == 0)
+
+
+def tracer(status: int) -> int:
+    """Who traces us, by an open /proc/self/status."""
+    text = bytearray(8192)
+    os.preadv(status, [text], 0)  # no call that a sweep gives errors
+    return int(text.partition(b"TracerPid:\t")[2].split()[0])
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("strace does not do as it is told")
+        time.sleep(0.002)
 
 
 def allow_tracing() -> None:
@@ -312,6 +334,12 @@ def fork_life(script: str, log_path: str, directory: str) -> int:
 
 
 def main() -> None:
+    logging.getLogger("fastcache").addHandler(logging.NullHandler())
+    # Whatever is imported or made on first use is there from here on, in every fork.
+    with tempfile.TemporaryDirectory() as scratch:
+        log = os.open(f"{scratch}/log", os.O_WRONLY | os.O_CREAT, 0o600)
+        asyncio.run(live(f"first:{UNTRACED}", Path(scratch, "cache"), log))
+        os.close(log)
     for line in sys.stdin:
         pid = fork_life(*line.rstrip("\n").split("\t"))
         print(pid, flush=True)

@@ -50,19 +50,19 @@ def _fuse() -> str | None:
     return None
 
 
-def _loop_mount() -> str | None:
-    """Tried for real: CAP_SYS_ADMIN, loop devices and ext4 are each missing in some containers."""
+def _loop_mount(mkfs: str, size: int) -> str | None:
+    """Tried for real: CAP_SYS_ADMIN, loop devices and the file system are each missing in some containers."""
     if os.geteuid() != 0:
         return "mounting needs root"
-    for program in ("mkfs.ext4", "mount", "umount"):
+    for program in (mkfs, "mount", "umount"):
         if not shutil.which(program):
             return f"there is no program {program}"
     with tempfile.TemporaryDirectory() as directory:
         image, mount_point = Path(directory, "image"), Path(directory, "mount")
         mount_point.mkdir()
         with image.open("wb") as file:
-            file.truncate(8 << 20)
-        for command in (["mkfs.ext4", "-q", image], ["mount", "-o", "loop", image, mount_point]):
+            file.truncate(size)
+        for command in ([mkfs, "-q", image], ["mount", "-o", "loop", image, mount_point]):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 return f"{command[0]} fails here: {done.stderr.strip()}"
@@ -93,7 +93,8 @@ TOOLS: Mapping[str, Callable[[], str | None]] = {
     "root": _root,
     "strace": _strace,
     "fuse": _fuse,
-    "loopmount": _loop_mount,
+    "loopmount": functools.partial(_loop_mount, "mkfs.ext4", 8 << 20),
+    "xfs": functools.partial(_loop_mount, "mkfs.xfs", 320 << 20),
     "tmpfs": _tmpfs_mount,
     "swift": _swift,
     "chattr": _program("chattr"),
