@@ -1,9 +1,10 @@
-"""Reading and writing the bytes of one open cache file: header, data, block sums. Blocking."""
+"""Reading, writing and closing open cache files: header, data, block sums. Blocking."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastcache._core.crc32c import crc32c
@@ -24,6 +25,21 @@ def read_header(fd: int) -> FileHeader:
     if status.st_size != header.file_size:
         raise CorruptFileError(f"file has {status.st_size} bytes, its header says {header.file_size}")
     return header
+
+
+def close_all(fds: Iterable[int]) -> OSError | None:
+    """Blocking: the last close of an unlinked file frees its blocks. The last error, if there was one.
+
+    Linux has given the descriptor back whatever close reports, and nothing was written through it: an error loses
+    nothing, and must not keep the others open.
+    """
+    failed = None
+    for fd in fds:
+        try:
+            os.close(fd)
+        except OSError as error:
+            failed = error
+    return failed
 
 
 def write_all(fd: int, views: list[memoryview], offset: int) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from fastcache._core.extent_codec import FileHeader, Kind
 from fastcache.errors import StorageError
 from fastcache.model import Codec, FenceToken, Generation
+from fastcache.storage.blocks import close_all
 from fastcache.storage.entry import Extent
 from fastcache.storage.files import Files
 from fastcache.storage.io_threads import IoThreads
@@ -27,21 +27,6 @@ def expected_header(extent: Extent, generation: Generation) -> FileHeader:
     return FileHeader(
         kind, extent.digest, generation.tag, generation.size, extent.start, length, length, Codec.RAW, 0, _ANY, b"", ()
     )
-
-
-def close_all(fds: Iterable[int]) -> OSError | None:
-    """Blocking: the last close of an unlinked file frees its blocks. The last error, if there was one.
-
-    Linux has given the descriptor back whatever close reports, and nothing was written through it: an error loses
-    nothing, and must not keep the others open.
-    """
-    failed = None
-    for fd in fds:
-        try:
-            os.close(fd)
-        except OSError as error:
-            failed = error
-    return failed
 
 
 class Descriptors:

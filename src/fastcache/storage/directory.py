@@ -17,7 +17,7 @@ from pathlib import Path
 from fastcache._core.extent_codec import FORMAT_VERSION
 from fastcache.errors import CacheDirectoryError
 from fastcache.storage import layout
-from fastcache.storage.descriptors import close_all
+from fastcache.storage.blocks import close_all
 
 logger = logging.getLogger("fastcache.storage")
 
