@@ -8,7 +8,9 @@ import time
 import pytest
 from tests.engine.conftest import Embed
 
+from fastcache.engine.fill import Fill
 from fastcache.origin.pattern import pattern
+from fastcache.storage.writer import FillWriter
 
 MIB = 1024 * 1024
 
@@ -47,3 +49,29 @@ async def test_followers_of_what_cannot_be_stored_are_released_by_its_head(embed
         assert time.monotonic() - begun < 15
         for _, writer in streams:
             writer.transport.abort()
+
+
+async def test_a_commit_that_ends_while_a_second_read_looks_for_bytes_leaves_nothing_to_fetch(
+    embed: Embed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fill was through and forgotten between two looks of the search: the whole object was asked for once more."""
+    size = 48 * MIB
+    finish, commit_so_far = FillWriter.finish, Fill.commit_so_far
+
+    async def finish_slowly(writer: FillWriter) -> None:
+        await asyncio.sleep(0.3)
+        await finish(writer)
+
+    async def commit_and_be_forgotten(fill: Fill, within: float) -> None:
+        await commit_so_far(fill, within)
+        await fill.run_to_end()
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(FillWriter, "finish", finish_slowly)
+    monkeypatch.setattr(Fill, "commit_so_far", commit_and_be_forgotten)
+    async with embed(fill_detach_after="20s") as proxy:
+        proxy.origin.control.synthetic("bkt", "o", size)
+        for _ in range(2):
+            _, body = await proxy.get("o")
+            assert body == pattern(b"o", 1, 0, size)
+        assert proxy.origin.control.body_sent("bkt", "o") == size

@@ -45,10 +45,13 @@ async def find_basis(ctx: Context, store: Store, entry: Entry, read: ReadRequest
         return Basis(record, answer, None, followed=False)
     source = await _open(store, entry, interval)
     if source is None:
+        under_way = bool(ctx.flights.fills_of(read.object_id))
         basis = await _follow(ctx, store, entry, read, record, answer, interval)
-        # What has arrived but is not committed yet is not worth another transfer: wait for it and look again.
-        if basis is not None or not await ctx.flights.settled(read.object_id, ctx.follow_wait):
+        if basis is not None or not under_way:
             return basis
+        # What has arrived but is not committed yet is not worth another transfer: wait for it and look again, also when
+        # the fill was through and forgotten in the meantime.
+        await ctx.flights.settled(read.object_id, ctx.follow_wait)
         if entry.head is not record:
             return None
         source = await _open(store, entry, interval)

@@ -123,16 +123,13 @@ class Flights:
                 return fill
         return None
 
-    async def settled(self, object_id: ObjectId, seconds: float) -> bool:
-        """Wait until the fills whose transfer has ended are committed, at most ``seconds``; whether there were any."""
+    async def settled(self, object_id: ObjectId, seconds: float) -> None:
+        """Wait until the fills whose transfer has ended are committed, at most ``seconds``."""
         ended = [fill for fill in self.fills_of(object_id) if fill.ended]
-        if not ended:
-            return False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for fill in ended:
                     await fill.run_to_end()
-        return True
 
     def active(self) -> int:
         """Fills under way or being committed."""
