@@ -56,7 +56,7 @@ def test_every_name_of_this_cache_is_path_style_and_one_identity(front: Front, h
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"OPTIONS"])
 @pytest.mark.parametrize(
     "host",
-    [b"evil.store", b"bkt.evil.store", b"cache.example.evil.store", b"notcache.example", b"xs3.example", b"1.2.3"],
+    [b"evil.store", b"bkt.evil.store", b"cache.example.evil.store", b"notcache.example", b"bkts3.example", b"1.2.3"],
 )
 def test_an_unknown_name_is_400_that_says_what_to_do_and_nothing_is_forwarded(
     front: Front, host: bytes, method: bytes

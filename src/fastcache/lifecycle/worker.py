@@ -21,6 +21,7 @@ from fastcache._core.fences import Fences
 from fastcache.clock import SystemClock
 from fastcache.engine.context import Context
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
+from fastcache.lifecycle.descriptors import connections_within_limit, idle_cache_files_within_limit
 from fastcache.lifecycle.settings import Settings
 from fastcache.observe import log
 from fastcache.observe.access_log import AccessLog
@@ -43,6 +44,8 @@ _log = logging.getLogger("fastcache.lifecycle")
 _LEAD_SHARE = 20
 """A fill is at most a twentieth of the tier ahead of its readers (DESIGN section 2)."""
 _LEAD_FLOOR = 512 * 1024
+_IDLE_CACHE_FILES = 1024
+"""Cache files kept open without a reader, where the limit of open files allows it."""
 
 
 class _OriginMetrics:
@@ -153,6 +156,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
     metrics = Metrics()
     fences = Fences()
     state = State()
+    max_connections = connections_within_limit(settings.limits.max_connections)
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(_listening(settings))
         store = await _open_store(settings, fences, clock, metrics) if settings.cache else None
@@ -172,7 +176,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
         frontend = Frontend(
             ctx,
             limits=limits,
-            max_connections=settings.limits.max_connections,
+            max_connections=max_connections,
             head_timeout=settings.timeouts.head,
             idle_timeout=settings.timeouts.keep_alive,
             stall_timeout=settings.timeouts.client_stall,
@@ -210,6 +214,7 @@ async def _open_store(settings: Settings, fences: Fences, clock: SystemClock, me
             capacity=settings.cache_size,
             io_threads=settings.io_threads,
             durability="fsync" if settings.durability == "fsync" else "none",
+            idle_descriptors=idle_cache_files_within_limit(_IDLE_CACHE_FILES),
         ),
         fences,
         clock,

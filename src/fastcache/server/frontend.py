@@ -68,7 +68,7 @@ class Frontend:
             stall_timeout=stall_timeout,
             half_closed_timeout=_HALF_CLOSED,
             min_rate=min_rate,
-            surplus=_SURPLUS,
+            surplus=min(_SURPLUS, max_connections // 4 + 16),
             networks=[(network.network_address.packed, network.prefixlen) for network in networks],
         )
 
