@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,6 +98,14 @@ class Generation:
         object.__setattr__(self, "tag", state.digest())
 
 
+class Part(NamedTuple):
+    """A part of a multipart upload and the bytes of the object it became."""
+
+    number: int
+    """1 to 10,000."""
+    interval: Interval
+
+
 class FenceToken(NamedTuple):
     """The fences of an object as they stood *before* the origin request that proves something about it was sent."""
 
@@ -127,6 +136,10 @@ class HeadRecord:
     checksums: Headers = ()
     stored_at: float = 0.0
     """Wall-clock seconds when the origin answered; for Age arithmetic across restarts only."""
+    parts: tuple[Part, ...] = ()
+    """The parts whose place an answer to ``?partNumber=`` told, ascending (SEMANTICS 26)."""
+    parts_count: int = 0
+    """``x-amz-mp-parts-count`` of those answers; 0 when they named none."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first stored value of ``name`` (lower case), or None."""
@@ -134,6 +147,11 @@ class HeadRecord:
             if key.lower() == name:
                 return value
         return None
+
+    def part(self, number: int) -> Interval | None:
+        """The bytes of part ``number``, None when that is not known."""
+        at = bisect_left(self.parts, number, key=lambda part: part.number)
+        return self.parts[at].interval if at < len(self.parts) and self.parts[at].number == number else None
 
     @property
     def last_modified(self) -> bytes | None:

@@ -29,6 +29,7 @@ DEFAULTS = {
     "stale_while_revalidate": 0.0,
     "stale_if_error": 0.0,
     "allow_from": (),
+    "kms": "refuse",
     "namespace": "global",
     "admin_host": "127.0.0.1",
     "admin_port": 8080,

@@ -23,7 +23,7 @@ from fastcache._core.extent_codec import (
     unpack,
 )
 from fastcache.errors import CorruptFileError
-from fastcache.model import ChecksumState, Codec, FenceToken, Generation, HeadRecord
+from fastcache.model import ChecksumState, Codec, FenceToken, Generation, HeadRecord, Interval, Part
 
 GOLDEN = Path(__file__).parent.parent / "storage" / "golden"
 RECORD = HeadRecord(
@@ -36,6 +36,8 @@ RECORD = HeadRecord(
     ChecksumState.KNOWN,
     ((b"x-amz-checksum-crc32c", b"yZRlqg=="),),
     1_700_000_000.25,
+    (Part(1, Interval(0, 1000)), Part(3, Interval(2000, 3000))),
+    3,
 )
 DATA = bytes(range(250)) * 12
 DIGEST = bytes(range(32))
@@ -101,7 +103,7 @@ def resealed(header: bytes, at: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("at", "value"),
     [
-        (8, b"\x02\x00"),  # version
+        (8, b"\x01\x00"),  # version
         (10, b"\x00"),  # kind
         (10, b"\x04"),
         (10, b"\x01"),  # a head with data
@@ -140,14 +142,28 @@ def test_what_cannot_be_true_is_not_packed() -> None:
 
 
 FIELDS = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=50)), max_size=5).map(tuple)
-RECORDS = st.builds(
-    HeadRecord,
-    st.builds(Generation, st.binary(max_size=40), st.integers(0, (1 << 64) - 1)),
-    FIELDS,
-    st.sampled_from(ChecksumState),
-    FIELDS,
-    st.floats(allow_nan=False),
-)
+PLACES = st.lists(st.integers(0, (1 << 64) - 1), unique=True, max_size=6).map(sorted)
+NUMBERS = st.lists(st.integers(1, 10_000), unique=True, min_size=3, max_size=3).map(sorted)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> HeadRecord:
+    places = draw(PLACES)
+    intervals = [Interval(start, end) for start, end in zip(places[::2], places[1::2], strict=False)]
+    parts = tuple(Part(number, interval) for number, interval in zip(draw(NUMBERS), intervals, strict=False))
+    size = draw(st.integers(places[-1] if places else 0, (1 << 64) - 1))
+    return HeadRecord(
+        Generation(draw(st.binary(max_size=40)), size),
+        draw(FIELDS),
+        draw(st.sampled_from(ChecksumState)),
+        draw(FIELDS),
+        draw(st.floats(allow_nan=False)),
+        parts,
+        draw(st.integers(0, 10_000)),
+    )
+
+
+RECORDS = records()
 
 
 @given(RECORDS)
@@ -155,6 +171,24 @@ def test_head_records_come_back_as_they_were(record: HeadRecord) -> None:
     blob = encode_head(record)
     assert decode_head(blob) == record
     assert encode_head(decode_head(blob)) == blob
+
+
+IMPOSSIBLE_PARTS = [
+    ((1, 0, 10), (1, 10, 20)),
+    ((2, 0, 10), (1, 10, 20)),
+    ((1, 0, 10), (2, 9, 20)),
+    ((1, 10, 10),),
+    ((1, 10, 5),),
+    ((1, 0, 3001),),
+    ((0, 0, 10),),
+]
+
+
+@pytest.mark.parametrize("parts", IMPOSSIBLE_PARTS)
+def test_parts_that_cannot_be_are_refused(parts: tuple[tuple[int, int, int], ...]) -> None:
+    impossible = tuple(Part(number, Interval(start, end)) for number, start, end in parts)
+    with pytest.raises(CorruptFileError):
+        decode_head(encode_head(replace(RECORD, parts=impossible)))
 
 
 @given(RECORDS, st.data())

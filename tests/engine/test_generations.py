@@ -42,7 +42,7 @@ async def test_extents_on_both_sides_of_a_gap_are_of_one_generation(
             return reader
 
         monkeypatch.setattr(store, "open_range", open_then_overtake)
-        gaps = await find_gaps(store, await store.lookup(read.object_id), read)
+        gaps = await find_gaps(ctx, store, await store.lookup(read.object_id), read)
         try:
             assert gaps is None, "its two ends are of different generations"
         finally:

@@ -6,7 +6,7 @@ import pytest
 from tests.policy.heads import ETAG, OTHER_ETAG, record
 
 from fastcache.model import Generation
-from fastcache.policy.storable import merge_checksums
+from fastcache.policy.storable import merge_known
 
 BARE = ETAG.strip(b'"')
 
@@ -27,4 +27,4 @@ def test_another_size_or_etag_is_another_generation(other: Generation) -> None:
 
 def test_what_is_known_of_a_generation_survives_an_answer_that_quotes_differently() -> None:
     known = record(10)
-    assert merge_checksums(record(10, etag=BARE), known).generation == known.generation
+    assert merge_known(record(10, etag=BARE), known).generation == known.generation

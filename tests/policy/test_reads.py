@@ -127,8 +127,8 @@ def test_a_sub_resource_or_unknown_query_name_is_never_a_hit(name: bytes, beside
 
 
 KNOWN_QUERY = frozenset(
-    b"x-id versionid awsaccesskeyid signature expires x-amz-algorithm x-amz-credential x-amz-date x-amz-expires"
-    b" x-amz-signedheaders x-amz-signature x-amz-security-token x-amz-content-sha256 x-amz-checksum-mode"
+    b"x-id versionid partnumber awsaccesskeyid signature expires x-amz-algorithm x-amz-credential x-amz-date"
+    b" x-amz-expires x-amz-signedheaders x-amz-signature x-amz-security-token x-amz-content-sha256 x-amz-checksum-mode"
     b" x-amz-request-payer x-amz-expected-bucket-owner x-amz-user-agent x-amz-api-version".split()
 )
 names = st.text(string.ascii_letters + string.digits + "-_.", min_size=1, max_size=24).map(str.encode)
@@ -145,16 +145,65 @@ def test_no_unknown_query_name_whatever_its_value_is_read_from_the_cache(name: b
     b"response-cache-control", b"response-content-disposition", b"response-content-encoding",
     b"response-content-language", b"response-content-type", b"response-expires",
 }))  # fmt: skip
-def test_a_response_override_never_meets_the_stored_headers(name: bytes) -> None:
-    """SEMANTICS 25; PITFALLS: answers made by response-* were cached under the object's key."""
-    assert passed(target=b"/bucket/key?" + name + b"=x") == b"query"
+def test_a_signed_override_asks_the_origin_whatever_a_ttl_says(name: bytes) -> None:
+    """SEMANTICS 25: applied only after a 304 to that very request."""
+    field = b"-".join(part.capitalize() for part in name.removeprefix(b"response-").split(b"-"))
+    read = read_of(target=b"/bucket/key?" + name + b"=a%3B%20b%2Bc&" + PRESIGNED_V4)
+    assert read.overrides == ((field, b"a; b+c"),)
+    assert read.must_ask
+    assert not read.may_ask_for_part
+    assert read.object_id == KEY
+    signed = read_of(b"Authorization: AWS AK:sig", target=b"/bucket/key?" + name + b"=x")
+    assert signed.overrides == ((field, b"x"),)
 
 
-@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
-@pytest.mark.parametrize("fields", [(), (b"Range: bytes=0-9",)])
+@pytest.mark.parametrize(
+    "value", [b"a+b", b"a;b", b"", b"%20a", b"a%0d%0aSet-Cookie%3A%20x", b"a%00", b"%C3%A9", b"%7f"]
+)
+def test_an_override_that_can_be_read_in_two_ways_is_passed(value: bytes) -> None:
+    """SEMANTICS 25."""
+    assert passed(target=b"/bucket/key?response-expires=" + value + b"&" + PRESIGNED_V4) == b"override"
+
+
+def test_overrides_of_anonymous_and_head_requests_are_passed() -> None:
+    """SEMANTICS 25: S3 takes them from signed requests only; a HEAD of theirs describes no object."""
+    assert passed(target=b"/bucket/key?response-expires=x") == b"override"
+    assert passed(method=b"HEAD", target=b"/bucket/key?response-expires=x&" + PRESIGNED_V4) == b"override"
+    for query in (b"response-expires=x&response-expires=x&", b"response-expires=%zz&"):
+        assert passed(target=b"/bucket/key?" + query + PRESIGNED_V4) == b"ambiguous-key"
+
+
+def test_a_part_is_read_by_its_number() -> None:
+    """SEMANTICS 26."""
+    read = read_of(target=b"/bucket/key?partNumber=2")
+    assert (read.part, read.range, read.object_id) == (2, None, KEY)
+    assert not read.may_ask_for_part  # S3 refuses a Range beside partNumber
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [(b"HEAD", ()), (b"HEAD", (b"Range: bytes=0-9",)), (b"GET", (b"Range: bytes=0-9",)), (b"GET", (b"Range: x",))],
+)
 def test_a_part_is_never_taken_for_the_object(method: bytes, fields: tuple[bytes, ...]) -> None:
     """SEMANTICS 26; PITFALLS: the length of a HEAD ?partNumber was taken for the object's."""
-    assert passed(*fields, method=method, target=b"/bucket/key?partNumber=2") == b"query"
+    assert passed(*fields, method=method, target=b"/bucket/key?partNumber=2") == b"part"
+
+
+@pytest.mark.parametrize("value", [b"", b"0", b"10001", b"-1", b"1x", b"%31", b"99999999999"])
+def test_what_is_no_part_number_is_passed(value: bytes) -> None:
+    assert passed(target=b"/bucket/key?partNumber=" + value) == b"part"
+    assert isinstance(classified(target=b"/bucket/key?partNumber=1&partNumber=1"), PassRequest)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "inside"),
+    [(b"?partNumber=2", b"?partNumber=2", True), (b"?partNumber=2", b"?partNumber=1", False),
+     (b"?partNumber=2", b"", False), (b"", b"?partNumber=2", False)],
+)  # fmt: skip
+def test_only_the_same_part_waits_for_a_part(mine: bytes, other: bytes, inside: bool) -> None:
+    """Where a part lies is known only when its answer is here."""
+    one, two = read_of(target=b"/bucket/key" + mine), read_of(target=b"/bucket/key" + other)
+    assert one.is_within(two) is inside
 
 
 @pytest.mark.parametrize("query", [b"x-id=%zz", b"x-id=GetObject&x-id=GetObject", PRESIGNED_V4 + b"&X-Amz-Date=1"])

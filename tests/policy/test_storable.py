@@ -10,7 +10,7 @@ from tests.policy.heads import ETAG, MODIFIED, answer, names, read_of, record
 from fastcache._core.ranges import ContentRange, parse_content_range
 from fastcache.errors import UpstreamProtocolError
 from fastcache.model import ChecksumState, Generation, Headers, HeadRecord, Interval
-from fastcache.policy.storable import NotStorable, Storable, judge_body, judge_head, merge_checksums
+from fastcache.policy.storable import NotStorable, Storable, judge_body, judge_head, merge_known
 from fastcache.protocol.responses import ResponseHead
 
 TAG = b"ETag: " + ETAG
@@ -331,7 +331,7 @@ KNOWN = HeadRecord(Generation(ETAG, 10), record(10).headers, ChecksumState.KNOWN
 def test_a_later_answer_that_cannot_tell_keeps_what_is_known() -> None:
     """SEMANTICS 6, 18: partNumber or a range in between must not lose, nor invent, a checksum."""
     fresh = record(10, headers=((b"Content-Type", b"new"),))
-    merged = merge_checksums(fresh, KNOWN)
+    merged = merge_known(fresh, KNOWN)
     assert merged.headers == fresh.headers
     assert (merged.checksum_state, merged.checksums) == (KNOWN.checksum_state, KNOWN.checksums)
 
@@ -349,8 +349,8 @@ def test_a_later_answer_that_cannot_tell_keeps_what_is_known() -> None:
 )
 def test_a_checksum_is_never_carried_over_to_another_content_or_put(fresh: HeadRecord) -> None:
     """SEMANTICS 6: the header set belongs to (ETag, size, Last-Modified, version-id)."""
-    assert merge_checksums(fresh, KNOWN) is fresh
-    assert merge_checksums(fresh, None) is fresh
+    assert merge_known(fresh, KNOWN) is fresh
+    assert merge_known(fresh, None) is fresh
 
 
 # ---- HEAD ----

@@ -61,9 +61,9 @@ class Shapes(Reader):
     def three(self, key: str, *, method: str = "GET", signed: dict[str, str] | None = None) -> RawResponse:
         """Assert that direct, cold and warm are one answer; the warm one is returned. Body counters start at warm."""
         direct = told(self.direct(key, method=method, signed=signed))
-        assert told(self.get(key, method=method, signed=signed)) == direct, "cold"
+        assert told(self.get(key, method=method, signed=signed or {})) == direct, "cold"
         self.origin.control.reset()
-        warm = self.get(key, method=method, signed=signed)
+        warm = self.get(key, method=method, signed=signed or {})
         assert told(warm) == direct, "warm"
         return warm
 

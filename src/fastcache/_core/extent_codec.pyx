@@ -1,6 +1,6 @@
 """The binary format of cache files: one fixed header for heads, extents and whole small objects.
 
-All integers are little-endian. Layout of format version 1, offsets in bytes::
+All integers are little-endian. Layout of format version 2, offsets in bytes::
 
       0   8  magic "fcextent"             96   8  offset of the data in the file
       8   2  format version              104   4  block size, 262,144
@@ -27,10 +27,10 @@ from enum import IntEnum
 
 from fastcache._core.crc32c cimport fc_crc32c, fc_crc32c_init
 from fastcache.errors import CorruptFileError
-from fastcache.model import ChecksumState, Codec, FenceToken, Generation, HeadRecord
+from fastcache.model import ChecksumState, Codec, FenceToken, Generation, HeadRecord, Interval, Part
 
 MAGIC = b"fcextent"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BLOCK_SIZE = 262_144
 FIXED_SIZE = 160
 PAGE_ALIGNED_ABOVE = 65_536
@@ -38,7 +38,8 @@ MAX_HEADER_SIZE = 1 << 20
 
 _FIXED = struct.Struct("<8sHBBI32s16sQQQQQIIQQQII16s")
 _BLOB_FIXED = struct.Struct("<BBdQ")
-_BLOB_VERSION = 1
+_PART = struct.Struct("<IQQ")
+_BLOB_VERSION = 2
 _ZEROS = b"\0" * 16
 
 assert _FIXED.size == FIXED_SIZE
@@ -188,6 +189,8 @@ def encode_head(record):
         parts.append(len(fields).to_bytes(4, "little"))
         for name, value in fields:
             parts += (len(name).to_bytes(4, "little"), name, len(value).to_bytes(4, "little"), value)
+    parts += (record.parts_count.to_bytes(4, "little"), len(record.parts).to_bytes(4, "little"))
+    parts += [_PART.pack(number, interval.start, interval.end) for number, interval in record.parts]
     return b"".join(parts)
 
 
@@ -219,6 +222,20 @@ cdef class _Cursor:
             raise CorruptFileError("head blob promises more fields than it has bytes")
         return tuple([(self.text(), self.text()) for _ in range(count)])
 
+    cdef tuple parts(self, size):
+        cdef Py_ssize_t length = self.number() * _PART.size
+        if PyBytes_GET_SIZE(self.data) - self.at < length:
+            raise CorruptFileError("head blob cut short")
+        self.at += length
+        found = []
+        number, position = 0, 0
+        for following, start, end in _PART.iter_unpack(self.data[self.at - length : self.at]):
+            if following <= number or not position <= start < end <= size:
+                raise CorruptFileError("parts that cannot lie side by side")
+            number, position = following, end
+            found.append(Part(number, Interval(start, end)))
+        return tuple(found)
+
 
 def decode_head(bytes blob):
     """The head record in ``blob``. Raises CorruptFileError for anything ``encode_head`` would not have written."""
@@ -231,6 +248,10 @@ def decode_head(bytes blob):
     etag = cursor.text()
     headers = cursor.fields()
     checksums = cursor.fields()
+    parts_count = cursor.number()
+    parts = cursor.parts(size)
     if cursor.at != len(blob):
         raise CorruptFileError("bytes after the head blob")
-    return HeadRecord(Generation(etag, size), headers, ChecksumState(state), checksums, stored_at)
+    return HeadRecord(
+        Generation(etag, size), headers, ChecksumState(state), checksums, stored_at, parts, parts_count
+    )

@@ -11,7 +11,7 @@ from fastcache.engine.gaps import find_gaps
 from fastcache.engine.serving import ExtentSource, FillSource, Source
 from fastcache.errors import StorageError
 from fastcache.model import HeadRecord, Interval
-from fastcache.policy.local_answer import LocalAnswer, answer_locally
+from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
 from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
@@ -37,7 +37,7 @@ class Basis:
 async def find_basis(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Basis | None:
     """A head with all bytes of its answer at hand; the extents are opened, and checked, before anybody is asked."""
     record = entry.head
-    if record is None:
+    if record is None or not can_answer(read, record, allow_kms=ctx.allow_kms):
         return None
     answer = answer_locally(read, record)
     interval = answer.interval
@@ -93,7 +93,7 @@ async def _follow(
     for fill in ctx.flights.fills_of(read.object_id):
         if fill.interval.start < interval.end and interval.start < fill.window_start:
             await fill.commit_so_far(ctx.follow_wait)  # it left our beginning behind: from extents, then
-    gaps = await find_gaps(store, entry, read)
+    gaps = await find_gaps(ctx, store, entry, read)
     if gaps is None:
         return None
     fill = _usable_fill(ctx, read, record, gaps.span)

@@ -36,6 +36,8 @@ class Context:
     fill_limits: FillLimits
     window_budget: WindowBudget
     max_requests: int
+    allow_kms: bool = False
+    """Whether objects encrypted with a KMS key are stored and served (SEMANTICS 24)."""
     flights: Flights = field(default_factory=Flights)
     draining: bool = False
     requests_in_flight: int = 0

@@ -20,9 +20,9 @@ from fastcache.engine.serving import ExtentSource, FillSource, PiecedSource, sen
 from fastcache.errors import CorruptFileError, StorageError
 from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
 from fastcache.policy.freshness import Authorization
-from fastcache.policy.local_answer import LocalAnswer, answer_locally
+from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
-from fastcache.policy.storable import NotStorable, judge_body, merge_checksums
+from fastcache.policy.storable import NotStorable, judge_body, merge_known
 from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
 
@@ -58,10 +58,10 @@ class Gaps:
         self.before = self.after = None
 
 
-async def find_gaps(store: Store, entry: Entry, read: ReadRequest) -> Gaps | None:
+async def find_gaps(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Gaps | None:
     """The span to ask for, when at least one end of the answer is here and usable; else None."""
     record = entry.head
-    if record is None:
+    if record is None or not can_answer(read, record, allow_kms=ctx.allow_kms):
         return None
     answer = answer_locally(read, record)
     if answer.interval is None:
@@ -146,12 +146,13 @@ def _fill_of(ctx: Context, store: Store, read: ReadRequest, gaps: Gaps, asked: A
         checksum_mode=read.checksum_mode,
         at=ctx.clock.wall(),
         honour_no_store=ctx.authorization is Authorization.NONE,
+        allow_kms=ctx.allow_kms,
     )
     if isinstance(judged, NotStorable):
         return None
     if judged.interval != gaps.span or judged.record.generation != gaps.record.generation:
         return None
-    record = merge_checksums(judged.record, gaps.record)
+    record = merge_known(judged.record, gaps.record)
     if not store.publish_head(read.object_id, record, asked.token, asked.sent):
         return None
     store.validate(read.object_id, asked.token, asked.sent, asked.at)

@@ -12,9 +12,9 @@ from fastcache.engine.serving import send_stored
 from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
 from fastcache.model import ChecksumState, HeadRecord, Result
 from fastcache.policy.freshness import STALE_STATUSES, Authorization, Freshness
-from fastcache.policy.local_answer import answer_locally
+from fastcache.policy.local_answer import answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
-from fastcache.policy.storable import NotStorable, judge_head, merge_checksums
+from fastcache.policy.storable import NotStorable, judge_head, merge_known
 from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
 
@@ -23,7 +23,7 @@ async def handle_head(ctx: Context, store: Store, exchange: Exchange, read: Read
     entry = await store.lookup(read.object_id)
     record = entry.head
     usable = Freshness.EXPIRED
-    if record is not None and _head_is_complete(read, record):
+    if record is not None and can_answer(read, record, allow_kms=ctx.allow_kms) and _head_is_complete(read, record):
         usable = entry_freshness(ctx, entry, read)
         if usable is Freshness.STALE_USABLE:
             refresh_behind(ctx, store, exchange.head, read)
@@ -48,10 +48,11 @@ async def handle_head(ctx: Context, store: Store, exchange: Exchange, read: Read
             checksum_mode=read.checksum_mode,
             at=ctx.clock.wall(),
             honour_no_store=ctx.authorization is Authorization.NONE,
+            allow_kms=ctx.allow_kms,
         )
         if isinstance(judged, NotStorable):
             forget_if_other(ctx, store, read, head.get(b"etag"))
-        elif store.publish_head(read.object_id, merge_checksums(judged, entry.head), asked.token, asked.sent):
+        elif store.publish_head(read.object_id, merge_known(judged, entry.head), asked.token, asked.sent):
             store.validate(read.object_id, asked.token, asked.sent, asked.at)
     else:
         learn_from_refusal(ctx, store, read, asked)

@@ -37,7 +37,7 @@ from fastcache.policy.freshness import STALE_STATUSES, Authorization, Freshness
 from fastcache.policy.local_answer import answer_locally
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import REFUSES_ADDITION, Verdict, judge_304, validator_to_add
-from fastcache.policy.storable import NotStorable, Storable, judge_body, merge_checksums
+from fastcache.policy.storable import NotStorable, Storable, judge_body, merge_known
 from fastcache.protocol.framing import BodyFraming, Framing
 from fastcache.protocol.responses import forward_response_headers
 from fastcache.storage.entry import Entry
@@ -186,6 +186,10 @@ async def _send_basis(
 
 async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
     """Send the client's request as it is, with others free to wait for its head."""
+    if read.overrides:
+        # Nothing of the answer will be stored, so there is nothing to wait for.
+        await _take_answer(ctx, store, exchange, read, await ask_origin(ctx, exchange, read, ()), None, None)
+        return
     leader = ctx.flights.lead(read.object_id, read)
     try:
         if read.may_ask_for_part and await _lead_with_gaps(ctx, store, exchange, read, leader):
@@ -201,7 +205,7 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
 
 
 async def _lead_with_gaps(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, leader: Leader) -> bool:
-    gaps = await find_gaps(store, await store.lookup(read.object_id), read)
+    gaps = await find_gaps(ctx, store, await store.lookup(read.object_id), read)
     if gaps is None:
         return False
     try:
@@ -227,40 +231,98 @@ async def _take_answer(
         _release(leader)
         await relay(exchange, response, Result.MISS if head.status != 304 else Result.REVALIDATED)
         return
-    judged = judge_body(
-        head,
-        requested=read.absolute_interval(),
-        range_asked=read.range_field_sent,
-        checksum_mode=read.checksum_mode,
-        at=ctx.clock.wall(),
-        honour_no_store=ctx.authorization is Authorization.NONE,
-    )
+    judged = _judge(ctx, store, read, asked)
     if isinstance(judged, NotStorable):
         forget_if_other(ctx, store, read, head.get(b"etag"))
         _release(leader)
         await relay(exchange, response, Result.MISS, detail=judged.reason)
         return
+    if read.overrides:
+        # The header set is not the object's: whatever becomes of the body, this head is for this client alone.
+        forget_if_other(ctx, store, read, head.get(b"etag"))
+        if not await _serve_at_hand(ctx, exchange, read, judged, asked, basis, leader):
+            await relay(exchange, response, Result.MISS, detail=b"override")
+        return
     present = store.peek(read.object_id)
-    record = merge_checksums(judged.record, present.head if present is not None else None)
+    record = merge_known(judged.record, present.head if present is not None else None)
     if not store.publish_head(read.object_id, record, asked.token, asked.sent):
         # Overtaken by a write or a newer answer: right for this client, not to be kept.
         _release(leader)
         await relay(exchange, response, Result.MISS, detail=b"overtaken")
         return
     store.validate(read.object_id, asked.token, asked.sent, asked.at)
-    if (
-        basis is not None
-        and basis.source is not None
-        and basis.record.generation == record.generation
-        and basis.answer.interval == judged.interval
-        and await prepared(basis)
-    ):
-        # The origin sends bytes that are here already: cut it and serve ours, under its head.
-        response.abort()
-        result = Result.COALESCED if basis.followed else Result.REVALIDATED
-        await _send_under_origins_head(ctx, exchange, read, record, response, judged.interval, basis.source, result)
+    storable = Storable(record, judged.interval)
+    if await _serve_at_hand(ctx, exchange, read, storable, asked, basis, leader):
         return
-    await _fill(ctx, store, exchange, read, Storable(record, judged.interval), asked, leader)
+    if (
+        read.part is not None
+        and basis is None
+        and await _serve_part(ctx, store, exchange, read, storable, asked, leader)
+    ):
+        return
+    await _fill(ctx, store, exchange, read, storable, asked, leader)
+
+
+def _judge(ctx: Context, store: Store, read: ReadRequest, asked: Asked) -> Storable | NotStorable:
+    present = store.peek(read.object_id)
+    return judge_body(
+        asked.response.head,
+        requested=read.absolute_interval(),
+        range_asked=read.range_field_sent,
+        checksum_mode=read.checksum_mode,
+        at=ctx.clock.wall(),
+        honour_no_store=ctx.authorization is Authorization.NONE,
+        allow_kms=ctx.allow_kms,
+        part=read.part,
+        known=present.head.generation if present is not None and present.head is not None else None,
+    )
+
+
+async def _serve_at_hand(
+    ctx: Context,
+    exchange: Exchange,
+    read: ReadRequest,
+    storable: Storable,
+    asked: Asked,
+    basis: Basis | None,
+    leader: Leader | None,
+) -> bool:
+    """The origin sends bytes that are here already: cut it and serve ours, under its head. False: they are not here."""
+    if (
+        basis is None
+        or basis.source is None
+        or basis.record.generation != storable.record.generation
+        or basis.answer.interval != storable.interval
+        or not await prepared(basis)
+    ):
+        return False
+    asked.response.abort()
+    if leader is not None:
+        leader.land(followable=True)
+    result = Result.COALESCED if basis.followed else Result.REVALIDATED
+    await _send_under_origins_head(
+        ctx, exchange, read, storable.record, asked.response, storable.interval, basis.source, result
+    )
+    return True
+
+
+async def _serve_part(
+    ctx: Context,
+    store: Store,
+    exchange: Exchange,
+    read: ReadRequest,
+    storable: Storable,
+    asked: Asked,
+    leader: Leader | None,
+) -> bool:
+    """Only the answer told where the part lies: its bytes may be here, from a range or a read of the whole object."""
+    basis = await find_basis(ctx, store, await store.lookup(read.object_id), read)
+    if basis is None:
+        return False
+    try:
+        return await _serve_at_hand(ctx, exchange, read, storable, asked, basis, leader)
+    finally:
+        basis.close()
 
 
 def _release(leader: Leader | None) -> None:

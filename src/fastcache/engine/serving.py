@@ -15,6 +15,7 @@ from fastcache.errors import CorruptFileError, StorageError, UpstreamError
 from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
 from fastcache.policy.cache_status import cache_status_headers
 from fastcache.policy.local_answer import LocalAnswer
+from fastcache.policy.overrides import with_overrides
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.storable import NotStorable, judge_body
 from fastcache.policy.stored_headers import cors_headers, not_modified_headers, replayed_headers
@@ -215,6 +216,7 @@ async def continue_from_origin(
             checksum_mode=False,
             at=ctx.clock.wall(),
             honour_no_store=False,
+            allow_kms=True,  # nothing of it is stored
         )
         if (
             response.head.status != 206
@@ -266,6 +268,8 @@ async def send_stored(
         if answer.status != 412 and answer.status != 416
         else ()
     )
+    if answer.interval is not None and read.overrides:
+        headers = with_overrides(headers, read.overrides)
     if answer.status == 304:
         headers = not_modified_headers(headers)
     if validation is None or not any(name.lower() == b"x-amz-request-id" for name, _ in validation):

@@ -171,6 +171,11 @@ class Settings(Group):
     allow_from: Annotated[tuple[Network, ...], kinds.NETWORKS] = Field(
         default=(), description="Networks clients may come from; empty for all. Needed for `none` beyond this machine."
     )
+    kms: Annotated[str, kinds.choice("refuse", "allow")] = Field(
+        default="refuse",
+        description="Whether objects encrypted with a KMS key are cached. `allow` trusts that whoever the origin lets "
+        "read such an object, or have a 304 for it, may also decrypt it.",
+    )
     namespace: Annotated[str, kinds.choice("global", later=("per-key",))] = Field(
         default="global",
         description="Whether a bucket name means one bucket for all (`global`) or one for each access key.",

@@ -8,6 +8,7 @@ from fastcache._core.conditions import evaluate, if_range_matches
 from fastcache._core.ranges import Unsatisfiable, format_content_range, format_unsatisfied_range
 from fastcache.model import Headers, HeadRecord, Interval
 from fastcache.policy.read_request import ReadRequest
+from fastcache.policy.storable import is_kms
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,18 @@ class LocalAnswer:
         return self.status == 200
 
 
+def can_answer(read: ReadRequest, record: HeadRecord, *, allow_kms: bool) -> bool:
+    """Whether the record tells what ``read`` gets, and the rules in force now let it."""
+    if read.part is not None and record.part(read.part) is None:
+        return False
+    return allow_kms or not is_kms(record.get(b"x-amz-server-side-encryption"))
+
+
 def answer_locally(read: ReadRequest, record: HeadRecord, *, last_modified: bytes | None = None) -> LocalAnswer:
     """Evaluate conditions (RFC 9110 section 13.2.2), If-Range and Range (section 14) against the current head.
 
-    ``last_modified`` overrides the stored one (from a 304 to this very request).
+    ``last_modified`` overrides the stored one (from a 304 to this very request). Raises ValueError for a part whose
+    place is not known: ask ``can_answer`` first.
     """
     conditions = read.conditions
     modified = last_modified or record.last_modified
@@ -43,6 +52,8 @@ def answer_locally(read: ReadRequest, record: HeadRecord, *, last_modified: byte
     if verdict:
         return LocalAnswer(verdict, None)
     size = record.generation.size
+    if read.part is not None:
+        return _answer_part(read.part, record)
     wanted = read.range
     if wanted is not None and (conditions.if_range is None or if_range_matches(conditions.if_range, etag, modified)):
         interval = wanted.resolve(size)
@@ -52,6 +63,19 @@ def answer_locally(read: ReadRequest, record: HeadRecord, *, last_modified: byte
         return LocalAnswer(206, interval, ((b"Content-Range", field), _length(interval)))
     whole = Interval(0, size)
     return LocalAnswer(200, whole, (_length(whole),))
+
+
+def _answer_part(number: int, record: HeadRecord) -> LocalAnswer:
+    interval = record.part(number)
+    if interval is None:
+        raise ValueError(f"it is not known where part {number} lies")
+    headers: Headers = (
+        (b"Content-Range", format_content_range(interval.start, interval.end, record.generation.size)),
+        _length(interval),
+    )
+    if record.parts_count:
+        headers += ((b"x-amz-mp-parts-count", b"%d" % record.parts_count),)
+    return LocalAnswer(206, interval, headers)
 
 
 def _length(interval: Interval) -> tuple[bytes, bytes]:

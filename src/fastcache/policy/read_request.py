@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastcache._core.ranges import RangeSpec
-from fastcache.model import Interval, ObjectId
+from fastcache.model import Headers, Interval, ObjectId
 
 _BEYOND_ANY_OBJECT = 1 << 63
 """One past the greatest position a RangeSpec can hold."""
@@ -38,6 +38,10 @@ class ReadRequest:
     """A Range field of any form goes to the origin, so a 206 is a legitimate answer."""
     may_ask_for_part: bool = False
     """A Range and an If-Match of ours may go out with this request."""
+    part: int | None = None
+    """``partNumber``: the bytes of one part, wherever the origin says they lie (SEMANTICS 26)."""
+    overrides: Headers = ()
+    """Header fields that ``response-*`` puts in the place of the object's (SEMANTICS 25)."""
 
     def absolute_interval(self) -> Interval | None:
         """The interval asked for, as far as it can be told without the object's size; the end may lie past it."""
@@ -49,6 +53,8 @@ class ReadRequest:
     def is_within(self, other: ReadRequest) -> bool:
         """Whether the answer to ``other`` holds every byte of the answer to this one, judged before either size is
         known."""
+        if self.part is not None or other.part is not None:
+            return self.part == other.part  # where a part lies nobody knows before the answer
         if other.range is None or other.range == self.range:
             return True
         mine, theirs = self.absolute_interval(), other.absolute_interval()

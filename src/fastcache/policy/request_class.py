@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fastcache._core.ranges import parse as parse_range
 from fastcache.model import ObjectId
+from fastcache.policy.overrides import may_override, response_overrides
 from fastcache.policy.read_request import Conditions, ReadRequest
 from fastcache.policy.signed import may_ask_for_part
 from fastcache.protocol.framing import Framing
@@ -20,7 +21,15 @@ from fastcache.protocol.targets import S3Target
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 _READABLE_QUERY = frozenset(
-    {QueryKind.NEUTRAL, QueryKind.PRESIGN_V4, QueryKind.PRESIGN_V2, QueryKind.VERSION, QueryKind.HOISTED}
+    {
+        QueryKind.NEUTRAL,
+        QueryKind.PRESIGN_V4,
+        QueryKind.PRESIGN_V2,
+        QueryKind.VERSION,
+        QueryKind.HOISTED,
+        QueryKind.PART,
+        QueryKind.RESPONSE_OVERRIDE,
+    }
 )
 _S3_WRITES = frozenset({b"PUT", b"POST", b"DELETE"})
 _MUST_REACH_ORIGIN = frozenset({b"x-amz-request-payer", b"x-amz-expected-bucket-owner", b"origin"})
@@ -90,6 +99,7 @@ def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> ReadR
     must_ask = any(head.get(name) is not None for name in _MUST_REACH_ORIGIN) or any(
         name in _MUST_REACH_ORIGIN for name, _ in query.hoisted
     )
+    overrides = response_overrides(query)
     mode = head.get(b"x-amz-checksum-mode") or query.hoisted_value(b"x-amz-checksum-mode")
     return ReadRequest(
         method=head.method,
@@ -103,9 +113,16 @@ def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> ReadR
             head.get(b"if-range"),
         ),
         checksum_mode=mode is not None and mode.lower() == b"enabled",
-        must_ask=must_ask or _demands_fresh(head),
+        must_ask=must_ask or _demands_fresh(head) or bool(overrides),
         range_field_sent=range_field is not None,
-        may_ask_for_part=may_ask_for_part(head, query) and (spec is None or not spec.is_multi),
+        may_ask_for_part=(
+            may_ask_for_part(head, query)
+            and (spec is None or not spec.is_multi)
+            and query.part is None  # the origin refuses a Range beside it
+            and not overrides  # what comes back would be stored under headers that are not the object's
+        ),
+        part=query.part,
+        overrides=overrides,
     )
 
 
@@ -117,6 +134,12 @@ def _read_refusal(head: RequestHead, target: S3Target) -> bytes | None:
         return b"query"
     if any(name not in _KNOWN_AMZ for name, _ in query.hoisted):
         return b"query"
+    if QueryKind.PART in query.kinds and (
+        not query.part_usable or head.method == b"HEAD" or head.get(b"range") is not None
+    ):
+        return b"part"
+    if query.overrides and not may_override(head, query):
+        return b"override"
     if head.framing.length or head.framing.kind is Framing.CHUNKED:
         return b"body"
     if head.expect_continue:

@@ -5,11 +5,12 @@ Unknown is never stored. Bytes are placed by the response's Content-Range alone,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastcache._core.conditions import is_strong_etag
 from fastcache._core.ranges import ContentRange, parse_content_range
-from fastcache.model import ChecksumState, Generation, Headers, HeadRecord, Interval
+from fastcache.model import ChecksumState, Generation, Headers, HeadRecord, Interval, Part
+from fastcache.policy.parts import is_part_scoped, merged_parts, part_fits, parts_count
 from fastcache.policy.stored_headers import checksums_of, storable_headers
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.responses import ResponseHead
@@ -41,18 +42,23 @@ def judge_body(
     checksum_mode: bool,
     at: float,
     honour_no_store: bool,
+    allow_kms: bool = False,
+    part: int | None = None,
+    known: Generation | None = None,
 ) -> Storable | NotStorable:
     """Judge the answer to a GET; only a 200 or 206 can be stored.
 
     ``requested`` is the absolute interval when the request named one that does not depend on the size, else None;
     ``at`` is wall-clock seconds; ``honour_no_store`` applies the object's Cache-Control (modes with a TTL, SEMANTICS
-    21).
+    21). ``part`` is the ``partNumber`` asked for, ``known`` the generation a read of the object itself told.
     """
     if response.status not in (200, 206):
         return NotStorable(b"status")
-    reason = _refusal(response, honour_no_store)
+    reason = _refusal(response, honour_no_store, allow_kms)
     if reason is not None:
         return NotStorable(reason)
+    if is_part_scoped(response) and part is None:
+        return NotStorable(b"part")
     if response.framing.kind is not Framing.LENGTH:
         return NotStorable(b"length-unknown")
     length = response.framing.length
@@ -64,24 +70,33 @@ def judge_body(
             return NotStorable(b"content-range")
         size, interval = length, Interval(0, length)
     else:
-        placed = _placement(response, length, requested, range_asked)
+        placed = _placement(response, length, requested, range_asked or part is not None)
         if isinstance(placed, NotStorable):
             return placed
         size, interval = placed
     state, checksums = checksums_of(response.headers, whole_object=response.status == 200, mode_asked=checksum_mode)
-    record = HeadRecord(Generation(etag, size), storable_headers(response.headers), state, checksums, at)
-    return Storable(record, interval)
+    generation = Generation(etag, size)
+    record = HeadRecord(generation, storable_headers(response.headers), state, checksums, at)
+    if part is None:
+        return Storable(record, interval)
+    count = parts_count(response)
+    # A 200 can be the part alone or, from a server that does not know parts, the whole object.
+    if response.status != 206 or count is None or not part_fits(part, interval, count, generation, known):
+        return NotStorable(b"part")
+    return Storable(replace(record, parts=(Part(part, interval),), parts_count=count), interval)
 
 
 def judge_head(
-    response: ResponseHead, *, checksum_mode: bool, at: float, honour_no_store: bool
+    response: ResponseHead, *, checksum_mode: bool, at: float, honour_no_store: bool, allow_kms: bool = False
 ) -> HeadRecord | NotStorable:
     """Judge a 200 to a HEAD without Range and partNumber: it describes the whole object and has no body."""
     if response.status != 200:
         return NotStorable(b"status")
-    reason = _refusal(response, honour_no_store)
+    reason = _refusal(response, honour_no_store, allow_kms)
     if reason is not None:
         return NotStorable(reason)
+    if is_part_scoped(response):
+        return NotStorable(b"part")
     if response.get(b"content-range") is not None:
         return NotStorable(b"content-range")
     etag = _strong_etag(response)
@@ -94,18 +109,23 @@ def judge_head(
     return HeadRecord(Generation(etag, int(length)), storable_headers(response.headers), state, checksums, at)
 
 
-def merge_checksums(fresh: HeadRecord, present: HeadRecord | None) -> HeadRecord:
-    """Keep what is known of the same content's checksums when the new answer could not tell (SEMANTICS 6, 18)."""
+def merge_known(fresh: HeadRecord, present: HeadRecord | None) -> HeadRecord:
+    """``fresh`` with what else is known of the same put of the same content: checksums when the new answer could not
+    tell, and the places of parts (SEMANTICS 6, 18, 26). ``fresh`` itself when that adds nothing."""
     if (
         present is None
-        or fresh.checksum_state is not ChecksumState.UNKNOWN
-        or present.checksum_state is ChecksumState.UNKNOWN
         or present.generation != fresh.generation
         or present.last_modified != fresh.last_modified
         or present.version_id != fresh.version_id
     ):
         return fresh
-    return HeadRecord(fresh.generation, fresh.headers, present.checksum_state, present.checksums, fresh.stored_at)
+    state, checksums = fresh.checksum_state, fresh.checksums
+    if state is ChecksumState.UNKNOWN:
+        state, checksums = present.checksum_state, present.checksums
+    parts, count = merged_parts(fresh, present)
+    if (state, checksums, parts, count) == (fresh.checksum_state, fresh.checksums, fresh.parts, fresh.parts_count):
+        return fresh
+    return replace(fresh, checksum_state=state, checksums=checksums, parts=parts, parts_count=count)
 
 
 def _strong_etag(response: ResponseHead) -> bytes | None:
@@ -135,9 +155,13 @@ def _placement(
     return parsed.total, interval
 
 
-def _refusal(response: ResponseHead, honour_no_store: bool) -> bytes | None:
-    encryption = response.get(b"x-amz-server-side-encryption")
-    if encryption is not None and encryption.lower().startswith(b"aws:kms"):
+def is_kms(encryption: bytes | None) -> bool:
+    """Whether ``x-amz-server-side-encryption`` says that a key of KMS was needed: ``aws:kms`` or ``aws:kms:dsse``."""
+    return encryption is not None and encryption.lower().startswith(b"aws:kms")
+
+
+def _refusal(response: ResponseHead, honour_no_store: bool, allow_kms: bool) -> bytes | None:
+    if not allow_kms and is_kms(response.get(b"x-amz-server-side-encryption")):
         return b"kms"
     # MinIO names Accept-Encoding on every answer. An uncoded body is acceptable to whatever a client sends there, so it
     # may answer everybody; a coded one may not (RFC 9110 section 12.5.3).
@@ -152,8 +176,6 @@ def _refusal(response: ResponseHead, honour_no_store: bool) -> bytes | None:
             return b"multipart"
         if lower == b"cache-control" and honour_no_store and _forbids_storing(value):
             return b"cache-control"
-    if response.get(b"x-amz-mp-parts-count") is not None:
-        return b"part"
     return None
 
 

@@ -226,4 +226,6 @@ def same_content(left: HeadRecord | None, right: HeadRecord | None) -> bool:
         and left.headers == right.headers
         and left.checksum_state == right.checksum_state
         and left.checksums == right.checksums
+        and left.parts == right.parts
+        and left.parts_count == right.parts_count
     )

@@ -7,7 +7,8 @@ import asyncio
 from fastcache._core.fences import Fences
 from fastcache.clock import Clock
 from fastcache.errors import CacheDirectoryError, StorageError
-from fastcache.model import ChecksumState, FenceToken, HeadRecord, Interval, ObjectId
+from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
+from fastcache.policy.storable import merge_known
 from fastcache.storage import directory as cache_directory
 from fastcache.storage import recovery
 from fastcache.storage.descriptors import Descriptors
@@ -195,9 +196,12 @@ class Store:
         if sent < entry.sent:
             # Ranges asked for side by side are answered in any order: the same generation is no step back, though what
             # the later request brought, head and proof, stays.
+            if entry.head is not None and current:
+                entry.head = merge_known(entry.head, record)
+                self._disk.settle_soon(entry)
             return current
         if entry.head is not None and current:
-            entry.head = _with_known_checksums(record, entry.head)
+            entry.head = merge_known(record, entry.head)
         else:
             self._disk.doom(entry, entry.extents.clear())
             entry.head = record
@@ -375,10 +379,3 @@ class Store:
         writer.entry.users -= 1
         if writer.is_small:
             self._write_behind -= writer.interval.length
-
-
-def _with_known_checksums(record: HeadRecord, known: HeadRecord) -> HeadRecord:
-    """Checksums once learnt of a generation stay true of it; only some answers carry them (SEMANTICS 18)."""
-    if record.checksum_state != ChecksumState.UNKNOWN or record.last_modified != known.last_modified:
-        return record
-    return HeadRecord(record.generation, record.headers, known.checksum_state, known.checksums, record.stored_at)
