@@ -129,6 +129,7 @@ def test_every_ninth_byte_of_a_header_flipped_is_a_miss(reader: Start, mode: tup
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @MODES
 def test_every_byte_of_a_header_flipped_is_a_miss(reader: Start, mode: tuple[str, ...]) -> None:
     header_sweep(reader, mode, 1)

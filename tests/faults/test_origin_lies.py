@@ -49,6 +49,7 @@ def test_a_head_cut_at_every_eleventh_byte_is_no_hit(reader: Start, mode: tuple[
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @MODES
 @pytest.mark.parametrize("range_", [None, "bytes=10-39"], ids=["whole", "range"])
 def test_a_head_cut_at_any_byte_is_no_hit(reader: Start, mode: tuple[str, ...], range_: str | None) -> None:
