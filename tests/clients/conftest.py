@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from fastcache.origin.process import OriginProcess
 
-MODES = {"revalidate": (), "none": ("--authorization", "none", "--ttl", LONG_TTL)}
+# How fast this machine's disk is at the moment is not what is tested: nothing is left unstored or asked for twice.
+PATIENT = ("--fill-detach-after", "60s", "--fill-follow-wait", "30s")
+MODES = {"revalidate": PATIENT, "none": ("--authorization", "none", "--ttl", LONG_TTL, *PATIENT)}
 SITES = [(kind, mode) for kind in ("swift", "own") for mode in MODES]
 
 StartSite = Callable[[str, str], Site]

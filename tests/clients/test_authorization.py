@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from tests.clients.conftest import StartSite
 from tests.clients.sites import Site, status_of
 from tests.conftest import attach_log
 from tests.harness.clients import boto3_client
+from tests.harness.origin import running_origin
+from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import RawResponse, exchange
 from tests.harness.signing import signed_request
 from tests.harness.swift import SwiftServer
 
-from fastcache.origin.process import OriginProcess
+from fastcache.origin.process import AccountSpec, OriginProcess
 
 BODY = b"for its owner alone " * 1000
 
@@ -123,3 +126,39 @@ def test_the_other_account_with_a_bucket_of_the_same_name(
         assert site.through.get_object(**ours)["Body"].read() == BODY
         assert other.get_object(**ours, Range="bytes=0-2")["Body"].read() == b"the"
         assert site.through.get_object(**ours, Range="bytes=0-2")["Body"].read() == BODY[:3]
+
+
+def test_a_key_that_may_read_one_prefix_reads_only_that(start_fastcache: Callable[..., FastcacheProcess]) -> None:
+    """Grants are the origin's, object by object: nothing is concluded from what a key may read elsewhere."""
+    narrow = AccountSpec("narrow", "narrow-secret", prefixes=("shared/public/",))
+    with running_origin(accounts=(AccountSpec(), narrow)) as origin:
+        proxy = start_fastcache(origin.endpoint)
+        owner = boto3_client(proxy.endpoint, origin.access_key, origin.secret_key)
+        owner.create_bucket(Bucket="shared")
+        for key in ("public/k", "private/k"):
+            owner.put_object(Bucket="shared", Key=key, Body=BODY)
+            assert owner.get_object(Bucket="shared", Key=key)["Body"].read() == BODY
+        client = boto3_client(proxy.endpoint, narrow.access_key, narrow.secret_key)
+        before = origin.control.body_sent("shared")
+        for _ in range(2):
+            assert client.get_object(Bucket="shared", Key="public/k")["Body"].read() == BODY
+            for range_ in ({}, {"Range": "bytes=0-9"}):
+                assert status_of(client.get_object, Bucket="shared", Key="private/k", **range_) == 403
+            assert status_of(client.head_object, Bucket="shared", Key="private/k") == 403
+        assert origin.control.body_sent("shared") == before
+
+
+def test_in_the_mode_none_whoever_reaches_the_port_reads_what_is_cached(
+    start_site: StartSite, origin: OriginProcess
+) -> None:
+    """And nothing else: what is not cached is between the client and the origin."""
+    site = start_site("own", "none")
+    bucket = site.new_bucket()
+    for key in ("cached", "not"):
+        site.direct.put_object(Bucket=bucket, Key=key, Body=BODY)
+    assert site.through.get_object(Bucket=bucket, Key="cached")["Body"].read() == BODY
+    assert ask_unsigned(site, f"/{bucket}/cached").body == BODY
+    assert site.raw("GET", f"/{bucket}/cached", secret="wrong").body == BODY
+    assert_refused(ask_unsigned(site, f"/{bucket}/not"))
+    assert_refused(site.raw("GET", f"/{bucket}/not", secret="wrong"))
+    assert_refused(ask_unsigned(site, f"/{bucket}?list-type=2"))

@@ -134,12 +134,11 @@ def reads_are_right_and_flat(
 
 
 CLIENTS = {"boto3": boto3_chunks, "obstore": obstore_chunks, "pyarrow": pyarrow_chunks}
-# On a slow disk a fill may go on without being stored; here it waits.
-PATIENT = ("--cache-size", "8GiB", "--fill-detach-after", "60s")
+LARGE_CACHE = ("--cache-size", "8GiB")
 
 
 def test_a_quarter_of_a_gibibyte_is_read_without_memory(large_site: Start) -> None:
-    reads_are_right_and_flat(large_site("revalidate", *PATIENT), boto3_chunks, [256 * MIB])
+    reads_are_right_and_flat(large_site("revalidate", *LARGE_CACHE), boto3_chunks, [256 * MIB])
 
 
 @pytest.mark.slow
@@ -150,4 +149,4 @@ def test_every_size_up_to_five_gibibytes(large_site: Start, tmp_path: Path, clie
     if shutil.disk_usage(tmp_path).free < SPACE:
         pytest.skip(f"needs {SPACE / GIB:g} GiB of free space")
     sizes = [KIB, MIB, 64 * MIB, GIB, 5 * GIB]
-    reads_are_right_and_flat(large_site(mode, *PATIENT), CLIENTS[client], sizes)
+    reads_are_right_and_flat(large_site(mode, *LARGE_CACHE), CLIENTS[client], sizes)
