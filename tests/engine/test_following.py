@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
-from tests.engine.conftest import Embed
+from tests.engine.conftest import Embed, Embedded, until
 
 from fastcache.engine.fill import Fill
 from fastcache.origin.pattern import pattern
@@ -75,3 +76,75 @@ async def test_a_commit_that_ends_while_a_second_read_looks_for_bytes_leaves_not
             _, body = await proxy.get("o")
             assert body == pattern(b"o", 1, 0, size)
         assert proxy.origin.control.body_sent("bkt", "o") == size
+
+
+async def _read_slowly(proxy: Embedded, signed: dict[str, str], pause: float) -> bytes:
+    """The body, taken in pieces with pauses so that the other readers run ahead."""
+    reader, writer = await proxy.connect()
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    writer.write(proxy.request("o", signed=signed))
+    head = await reader.readuntil(b"\r\n\r\n")
+    left = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    body = b""
+    try:
+        while left:
+            piece = await reader.readexactly(min(left, 512 * 1024))
+            body += piece
+            left -= len(piece)
+            await asyncio.sleep(pause)
+    finally:
+        writer.transport.abort()
+    return body
+
+
+@pytest.mark.parametrize("authorization", ["none", "revalidate"])
+@pytest.mark.parametrize("cache_size", ["256MiB", "24MiB"])
+async def test_readers_of_different_speed_share_one_transfer(embed: Embed, authorization: str, cache_size: str) -> None:
+    size = 28 * MIB
+    ttl = {"ttl": "60s"} if authorization == "none" else {}
+    async with embed(
+        authorization=authorization,
+        cache_size=cache_size,
+        fill_window="512KiB",
+        fill_lead="8MiB",
+        fill_detach_after="20s",
+        **ttl,
+    ) as proxy:
+        proxy.origin.control.synthetic("bkt", "o", size)
+        proxy.origin.control.settings(bandwidth_connection=60 * MIB)
+        async with asyncio.timeout(60):
+            bodies = await asyncio.gather(
+                _read_slowly(proxy, {}, 0.0),
+                _read_slowly(proxy, {}, 0.02),
+                _read_slowly(proxy, {"Range": f"bytes=0-{size - 1}"}, 0.01),
+                _read_slowly(proxy, {"Range": "bytes=0-"}, 0.04),
+            )
+        for body in bodies:
+            assert body == pattern(b"o", 1, 0, size)
+        if cache_size == "256MiB":
+            assert proxy.origin.control.body_sent("bkt", "o") == size
+
+
+@pytest.mark.parametrize("signed", [{}, {"Range": "bytes=1000-"}], ids=["whole", "signed-range"])
+async def test_an_answer_whose_bytes_left_the_cache_is_completed_from_the_origin(
+    embed: Embed, signed: dict[str, str]
+) -> None:
+    size = 24 * MIB
+    start = 1000 if signed else 0
+    async with embed(fill_window="512KiB", fill_lead="8MiB") as proxy:
+        ctx = proxy.worker.ctx
+        assert ctx.store is not None
+        proxy.origin.control.synthetic("bkt", "o", size)
+        reader, writer = await proxy.connect()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        writer.write(proxy.request("o", signed=signed))
+        await reader.readuntil(b"\r\n\r\n")
+        body = await reader.readexactly(MIB)
+        fill = ctx.flights.fills_of(ctx.object_id(b"bkt", b"o"))[0]
+        await until(lambda: fill.window_start > 5 * MIB, "the reader is behind the window")
+        ctx.store.drop(ctx.object_id(b"bkt", b"o"))
+        async with asyncio.timeout(20):
+            body += await reader.readexactly(size - start - len(body))
+        assert body == pattern(b"o", 1, start, size - start)
+        writer.close()

@@ -31,6 +31,10 @@ VERIFY_AHEAD = 8 * 1024 * 1024
 _OPEN_AHEAD = 32 * 1024 * 1024
 _COMMIT_WAIT = 10.0
 """Seconds a follower waits for bytes it needs to be committed, before it goes on as if they were lost."""
+_REPEAT_LIMIT = 64 * 1024 * 1024
+"""Bytes of an answer that the origin is made to send once more so that the rest behind them can be had."""
+_SAYS_OTHER = frozenset({200, 206, 404, 412, 416})
+"""Statuses that speak of the object; a 403 or a 503 says nothing about it."""
 
 
 class AbortedAnswerError(UpstreamError):
@@ -188,48 +192,59 @@ async def send_extents(exchange: Exchange, reader: RangeReader, interval: Interv
 async def send_body(
     ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, interval: Interval, source: Source | None
 ) -> None:
-    """Send the body behind a head that is out. What the source cannot give any more is asked of the origin, where the
-    client's signature allows that; otherwise AbortedAnswerError: the connection is reset, never ended cleanly."""
+    """Send the body behind a head that is out. What the source cannot give any more is asked of the origin; where the
+    signature forbids to ask for the rest alone, the request is repeated as long as little of it was sent. Otherwise
+    AbortedAnswerError: the connection is reset, never ended cleanly."""
     if source is not None and interval.length:
         try:
             await source.send(exchange, interval)
         except (AbortedAnswerError, UpstreamError) as error:
-            rest = Interval(interval.start + exchange.body_sent(), interval.end)
-            if not read.may_ask_for_part:
+            sent = exchange.body_sent()
+            if not read.may_ask_for_part and sent > _REPEAT_LIMIT:
                 raise AbortedAnswerError(str(error)) from error
-            _log.warning("an answer is continued from the origin at byte %d: %s", rest.start, error)
-            await continue_from_origin(ctx, exchange, read, record, rest)
+            _log.warning("an answer is continued from the origin after %d bytes: %s", sent, error)
+            await continue_from_origin(ctx, exchange, read, record, interval, sent)
     await exchange.end()
 
 
 async def continue_from_origin(
-    ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, rest: Interval
+    ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, interval: Interval, sent: int
 ) -> None:
-    """The client's own request for the rest of exactly this generation (SEMANTICS 28), streamed past the cache."""
-    added = ((b"Range", b"bytes=%d-%d" % (rest.start, rest.end - 1)), (b"If-Match", record.generation.etag))
-    response = await ask(ctx, exchange, add=added, without=frozenset({b"range"}))
+    """The client's own request, for the rest of exactly this generation if it may be changed (SEMANTICS 28), streamed
+    past the cache."""
+    asked = interval
+    if read.may_ask_for_part:
+        asked = Interval(interval.start + sent, interval.end)
+        added = ((b"Range", b"bytes=%d-%d" % (asked.start, asked.end - 1)), (b"If-Match", record.generation.etag))
+        response = await ask(ctx, exchange, add=added, without=frozenset({b"range"}))
+    else:
+        response = await ask(ctx, exchange)
     try:
         judged = judge_body(
             response.head,
-            requested=rest,
-            range_asked=True,
+            requested=asked,
+            range_asked=read.may_ask_for_part or read.range_field_sent,
             checksum_mode=False,
             at=ctx.clock.wall(),
             honour_no_store=False,
             allow_kms=True,  # nothing of it is stored
         )
         if (
-            response.head.status != 206
-            or isinstance(judged, NotStorable)
-            or judged.interval != rest
+            isinstance(judged, NotStorable)
+            or judged.interval != asked
             or judged.record.generation != record.generation
+            or response.head.status not in (200, 206)
         ):
-            if ctx.store is not None:
+            if ctx.store is not None and response.head.status in _SAYS_OTHER:
                 # It was overwritten, or never had the size that its head announced: either way not to be served again.
                 forget(ctx, ctx.store, read)
             raise AbortedAnswerError("the origin does not have the rest of this generation any more")
+        skip = interval.start + sent - asked.start
         while piece := await response.read():
-            await exchange.write(piece)
+            wanted = piece[skip:]
+            skip -= len(piece) - len(wanted)
+            if wanted:
+                await exchange.write(wanted)
     finally:
         exchange.origin_bytes += response.bytes_received
         response.abort()
