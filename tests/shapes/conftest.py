@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.conftest import attach_log
 from tests.harness.clients import boto3_client
 from tests.harness.origin import make_clean, running_origin
 from tests.harness.proxy import FastcacheProcess
@@ -45,13 +48,44 @@ def told(response: RawResponse) -> Answer:
 
 
 class Shapes(Reader):
-    """A reader through the proxy that can also ask the origin itself."""
+    """A reader of one bucket through the proxy that can also ask the origin itself."""
+
+    def __init__(self, origin: OriginProcess, proxy: FastcacheProcess, bucket: str) -> None:
+        super().__init__(origin, proxy)
+        self.bucket = bucket
+
+    def request(
+        self,
+        key: str,
+        *,
+        method: str = "GET",
+        secret: str | None = None,
+        signed: dict[str, str] | None = None,
+        unsigned: dict[str, str] | None = None,
+        body: bytes = b"",
+    ) -> bytes:
+        return signed_request(
+            method,
+            f"{self.proxy.endpoint}/{self.bucket}/{key}",
+            self.origin.access_key,
+            secret or self.origin.secret_key,
+            signed=tuple((signed or {}).items()),
+            unsigned=tuple((unsigned or {}).items()),
+            body=body,
+        )
+
+    def body_bytes(self, key: str) -> int:
+        return self.origin.control.body_sent(self.bucket, key)
+
+    def synthetic(self, key: str, size: int, *, headers: dict[str, str] | None = None) -> None:
+        """An object of pattern bytes, put straight into the origin."""
+        self.origin.control.synthetic(self.bucket, key, size, headers=headers)
 
     def direct(self, key: str, *, method: str = "GET", signed: dict[str, str] | None = None) -> RawResponse:
         """The origin's own answer."""
         raw = signed_request(
             method,
-            f"{self.origin.endpoint}/bkt/{key}",
+            f"{self.origin.endpoint}/{self.bucket}/{key}",
             self.origin.access_key,
             self.origin.secret_key,
             signed=tuple((signed or {}).items()),
@@ -70,7 +104,7 @@ class Shapes(Reader):
     def multipart(self, key: str, sizes: list[int], **settings: Any) -> bytes:
         """Upload an object in parts straight to the origin; its bytes."""
         s3 = boto3_client(self.origin.endpoint, self.origin.access_key, self.origin.secret_key)
-        named = {"Bucket": "bkt", "Key": key}
+        named = {"Bucket": self.bucket, "Key": key}
         upload = s3.create_multipart_upload(**named, ChecksumAlgorithm="CRC32", **settings)["UploadId"]
         done, bodies = [], []
         for number, size in enumerate(sizes, 1):
@@ -95,29 +129,53 @@ def aws(_aws_process: OriginProcess) -> OriginProcess:
     return _aws_process
 
 
-def start_in_front_of(
-    origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess], *flags: str, **options: Any
-) -> Shapes:
-    """A proxy with these flags in front of ``origin``, and a reader of its bucket ``bkt``."""
-    origin.control.bucket("bkt")
-    return Shapes(origin, start_fastcache(origin.endpoint, *flags, **options))
+class Proxies:
+    """One proxy for each origin and set of flags, for the whole run: every test has a bucket of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: dict[tuple[str, ...], FastcacheProcess] = {}
+
+    def reader(self, request: pytest.FixtureRequest, origin: OriginProcess, *flags: str) -> Shapes:
+        """A reader of a new bucket through the proxy with these flags."""
+        which = (origin.endpoint, *flags)
+        if which not in self._running:
+            place = self._directory / str(len(self._running))
+            self._running[which] = FastcacheProcess(origin.endpoint, place / "cache", place / "log", arguments=flags)
+        proxy = self._running[which]
+        attach_log(request, proxy.logs)
+        bucket = f"b-{uuid.uuid4().hex}"
+        origin.control.bucket(bucket)
+        return Shapes(origin, proxy, bucket)
+
+    def stop(self) -> None:
+        try:
+            for proxy in self._running.values():
+                proxy.stop()
+        finally:
+            for proxy in self._running.values():
+                proxy.kill()
+
+
+@pytest.fixture(scope="session")
+def _proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxies]:
+    proxies = Proxies(tmp_path_factory.mktemp("proxies"))
+    yield proxies
+    proxies.stop()
 
 
 @pytest.fixture
-def shapes(aws: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]) -> Callable[..., Shapes]:
-    """``shapes("--flag", ...)``: a proxy with these flags, and a reader of bucket ``bkt``."""
-    return partial(start_in_front_of, aws, start_fastcache)
+def shapes(request: pytest.FixtureRequest, aws: OriginProcess, _proxies: Proxies) -> Callable[..., Shapes]:
+    """``shapes("--flag", ...)``: a reader of a new bucket through a proxy with these flags."""
+    return partial(_proxies.reader, request, aws)
 
 
 @pytest.fixture(params=["plain", "aws"])
 def either(
-    request: pytest.FixtureRequest,
-    origin: OriginProcess,
-    aws: OriginProcess,
-    start_fastcache: Callable[..., FastcacheProcess],
+    request: pytest.FixtureRequest, origin: OriginProcess, aws: OriginProcess, _proxies: Proxies
 ) -> Callable[..., Shapes]:
     """As ``shapes``, in front of the origin without and with AWS's oddities."""
-    return partial(start_in_front_of, origin if request.param == "plain" else aws, start_fastcache)
+    return partial(_proxies.reader, request, origin if request.param == "plain" else aws)
 
 
 def x_cache(response: RawResponse) -> bytes | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from tests.harness.proxy import FastcacheProcess
 from tests.shapes.conftest import MODES, Shapes, x_cache
 
+from fastcache.origin.process import OriginProcess
+
 Start = Callable[..., Shapes]
 ENCRYPTED = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": "arn:key"}
 
@@ -14,7 +16,7 @@ ENCRYPTED = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encry
 @MODES
 def test_such_an_object_is_not_stored_and_cache_status_says_why(shapes: Start, mode: tuple[str, ...]) -> None:
     s = shapes(*mode)
-    s.origin.control.synthetic("bkt", "o", 5000, headers=ENCRYPTED)
+    s.synthetic("o", 5000, headers=ENCRYPTED)
     warm = s.three("o")
     assert x_cache(warm) == b"MISS"
     assert b"detail=kms" in (warm.get(b"cache-status") or b"")
@@ -25,7 +27,7 @@ def test_such_an_object_is_not_stored_and_cache_status_says_why(shapes: Start, m
 def test_allow_stores_it_and_shows_the_encryption(shapes: Start, mode: tuple[str, ...]) -> None:
     s = shapes(*mode, "--kms", "allow")
     kind = "aws:kms:dsse" if mode else "aws:kms"
-    s.origin.control.synthetic("bkt", "o", 5000, headers=ENCRYPTED | {"x-amz-server-side-encryption": kind})
+    s.synthetic("o", 5000, headers=ENCRYPTED | {"x-amz-server-side-encryption": kind})
     warm = s.three("o")
     assert x_cache(warm) in (b"HIT", b"REVALIDATED")
     assert warm.get(b"x-amz-server-side-encryption") == kind.encode()
@@ -34,16 +36,17 @@ def test_allow_stores_it_and_shows_the_encryption(shapes: Start, mode: tuple[str
 
 
 def test_what_was_stored_under_allow_is_not_served_under_refuse(
-    shapes: Start, start_fastcache: Callable[..., FastcacheProcess]
+    aws: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]
 ) -> None:
-    s = shapes("--kms", "allow")
-    s.origin.control.synthetic("bkt", "o", 5000, headers=ENCRYPTED)
-    s.get("o")
-    s.proxy.stop()
-    again = Shapes(s.origin, start_fastcache(s.origin.endpoint, cache_directory=s.proxy.cache_directory))
-    again.origin.control.reset()
-    answer = again.get("o")
+    aws.control.bucket("bkt")
+    allowing = Shapes(aws, start_fastcache(aws.endpoint, "--kms", "allow"), "bkt")
+    allowing.synthetic("o", 5000, headers=ENCRYPTED)
+    allowing.get("o")
+    allowing.proxy.stop()
+    refusing = Shapes(aws, start_fastcache(aws.endpoint, cache_directory=allowing.proxy.cache_directory), "bkt")
+    aws.control.reset()
+    answer = refusing.get("o")
     assert (answer.status, x_cache(answer)) == (200, b"MISS")
     assert b"detail=kms" in (answer.get(b"cache-status") or b"")
-    assert again.origin.control.requests() == 1
-    assert again.body_bytes("o") == 5000
+    assert aws.control.requests() == 1
+    assert refusing.body_bytes("o") == 5000

@@ -32,7 +32,7 @@ def test_the_origin_sees_it_however_fresh_the_object_is(
     shapes: Start, mode: tuple[str, ...], fields: dict[str, str]
 ) -> None:
     s = shapes(*mode)
-    s.origin.control.synthetic("bkt", "o", 5000)
+    s.synthetic("o", 5000)
     s.get("o")
     s.origin.control.reset()
     warm = s.get("o", signed=fields)
@@ -45,9 +45,9 @@ def test_the_origin_sees_it_however_fresh_the_object_is(
 def test_so_it_does_when_the_field_was_moved_into_a_presigned_query(shapes: Start, name: str) -> None:
     """Go hoists x-amz-* fields into the query before it signs."""
     s = shapes(*NONE)
-    s.origin.control.synthetic("bkt", "o", 5000)
+    s.synthetic("o", 5000)
     s.get("o")
-    url = presigned_url("GET", f"{s.proxy.endpoint}/bkt/o?{name}", s.origin.access_key, s.origin.secret_key)
+    url = presigned_url("GET", f"{s.proxy.endpoint}/{s.bucket}/o?{name}", s.origin.access_key, s.origin.secret_key)
     s.origin.control.reset()
     target, host = url[len(s.proxy.endpoint) :], s.proxy.endpoint.removeprefix("http://")
     warm = exchange(s.proxy.endpoint, f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -58,8 +58,8 @@ def test_so_it_does_when_the_field_was_moved_into_a_presigned_query(shapes: Star
 @MODES
 def test_a_page_may_read_what_the_origin_lets_it_read_cold_and_warm(shapes: Start, mode: tuple[str, ...]) -> None:
     s = shapes(*mode)
-    s.origin.control.bucket("bkt", cors=CORS)
-    s.origin.control.synthetic("bkt", "o", 5000)
+    s.origin.control.bucket(s.bucket, cors=CORS)
+    s.synthetic("o", 5000)
     warm = s.three("o", signed={"Origin": SITE})
     assert warm.get(b"access-control-allow-origin") == SITE.encode()
     assert s.body_bytes("o") == 0
@@ -70,8 +70,8 @@ def test_a_page_may_read_what_the_origin_lets_it_read_cold_and_warm(shapes: Star
 def test_a_304_of_ours_carries_what_the_origin_allows_the_page(shapes: Start, mode: tuple[str, ...]) -> None:
     """A browser hides a cross-origin answer without Access-Control-Allow-Origin, a 304 as well."""
     s = shapes(*mode)
-    s.origin.control.bucket("bkt", cors=CORS)
-    s.origin.control.synthetic("bkt", "o", 5000)
+    s.origin.control.bucket(s.bucket, cors=CORS)
+    s.synthetic("o", 5000)
     modified = (s.get("o").get(b"last-modified") or b"").decode()
     answer = s.get("o", signed={"Origin": SITE, "If-Modified-Since": modified})
     assert answer.status == 304
@@ -92,13 +92,13 @@ def test_a_request_with_a_customers_key_is_never_answered_nor_stored(shapes: Sta
     """SEMANTICS 24: SSE-C never."""
     s = shapes(*mode)
     stored = {"x-amz-server-side-encryption-customer-key-MD5": "bWQ1"}
-    s.origin.control.synthetic("bkt", "o", 5000, headers=stored)
+    s.synthetic("o", 5000, headers=stored)
     for _ in range(2):
         s.origin.control.reset()
         answer = s.get("o", signed=KEY_FIELDS)
         assert (answer.status, x_cache(answer)) == (200, b"PASS")
         assert s.body_bytes("o") == 5000
     assert s.get("o").status == 400
-    s.origin.control.synthetic("bkt", "p", 5000)
+    s.synthetic("p", 5000)
     s.get("p")
     assert x_cache(s.get("p", signed=KEY_FIELDS)) == b"PASS"

@@ -15,7 +15,7 @@ QUERY = "response-content-type=text%2Fcsv&response-content-disposition=attachmen
 @MODES
 def test_overrides_are_applied_to_the_stored_body_after_a_304(either: Start, mode: tuple[str, ...]) -> None:
     s = either(*mode)
-    s.origin.control.synthetic("bkt", "o", 5000, headers={"Content-Type": "text/plain", "Cache-Control": "max-age=9"})
+    s.synthetic("o", 5000, headers={"Content-Type": "text/plain", "Cache-Control": "max-age=9"})
     plain = told(s.get("o"))
     s.origin.control.reset()
     warm = s.get(f"o?{QUERY}")
@@ -33,7 +33,7 @@ def test_overrides_are_applied_to_the_stored_body_after_a_304(either: Start, mod
 @MODES
 def test_a_miss_with_overrides_leaves_nothing_behind(either: Start, mode: tuple[str, ...]) -> None:
     s = either(*mode)
-    s.origin.control.synthetic("bkt", "o", 5000, headers={"Content-Type": "text/plain"})
+    s.synthetic("o", 5000, headers={"Content-Type": "text/plain"})
     cold = s.three(f"o?{QUERY}")
     assert x_cache(cold) == b"MISS"
     assert b"detail=override" in (cold.get(b"cache-status") or b"")
@@ -48,9 +48,9 @@ def test_a_miss_with_overrides_leaves_nothing_behind(either: Start, mode: tuple[
 @MODES
 def test_an_overwritten_object_is_not_served_under_overrides(shapes: Start, mode: tuple[str, ...]) -> None:
     s = shapes(*mode)
-    s.origin.control.synthetic("bkt", "o", 5000)
+    s.synthetic("o", 5000)
     s.get("o")
-    s.origin.control.flip("bkt", "o")
+    s.origin.control.flip(s.bucket, "o")
     assert told(s.get(f"o?{QUERY}")) == told(s.direct(f"o?{QUERY}"))
     assert told(s.get("o")) == told(s.direct("o")), "the old generation after the new one was seen"
 
@@ -58,18 +58,18 @@ def test_an_overwritten_object_is_not_served_under_overrides(shapes: Start, mode
 @MODES
 def test_who_may_not_use_overrides_gets_the_origins_answer(shapes: Start, mode: tuple[str, ...]) -> None:
     s = shapes(*mode)
-    s.origin.control.bucket("bkt", public_read=True)
-    s.origin.control.synthetic("bkt", "o", 5000)
+    s.origin.control.bucket(s.bucket, public_read=True)
+    s.synthetic("o", 5000)
     s.get("o")
     host = s.proxy.endpoint.removeprefix("http://")
 
     def get(target: str) -> RawResponse:
         return exchange(s.proxy.endpoint, f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
 
-    anonymous = get(f"/bkt/o?{QUERY}")
+    anonymous = get(f"/{s.bucket}/o?{QUERY}")
     assert (anonymous.status, x_cache(anonymous)) == (400, b"PASS")
     assert b"cannot be used for anonymous" in anonymous.body
-    url = presigned_url("GET", f"{s.proxy.endpoint}/bkt/o?{QUERY}", s.origin.access_key, s.origin.secret_key)
+    url = presigned_url("GET", f"{s.proxy.endpoint}/{s.bucket}/o?{QUERY}", s.origin.access_key, s.origin.secret_key)
     s.origin.control.reset()
     signed = get(url[len(s.proxy.endpoint) :])
     assert (signed.status, signed.get(b"content-type"), s.body_bytes("o")) == (200, b"text/csv", 0)
@@ -80,7 +80,7 @@ def test_who_may_not_use_overrides_gets_the_origins_answer(shapes: Start, mode: 
 @MODES
 def test_an_override_that_servers_read_differently_is_passed(shapes: Start, mode: tuple[str, ...]) -> None:
     s = shapes(*mode)
-    s.origin.control.synthetic("bkt", "o", 5000)
+    s.synthetic("o", 5000)
     s.get("o")
     answer = s.get("o?response-content-language=de+en")
     assert x_cache(answer) == b"PASS"

@@ -9,6 +9,8 @@ from tests.harness.clients import boto3_client
 from tests.harness.proxy import FastcacheProcess
 from tests.shapes.conftest import MODES, NONE, PART, Shapes, told, x_cache
 
+from fastcache.origin.process import OriginProcess
+
 Start = Callable[..., Shapes]
 SIZES = [PART, PART + 1000, 777]
 HIT = {(): b"REVALIDATED", NONE: b"HIT"}
@@ -64,8 +66,8 @@ def test_a_part_whose_bytes_are_here_is_not_sent_again(shapes: Start, mode: tupl
 @MODES
 def test_an_object_not_uploaded_in_parts_answers_as_the_origin_does(either: Start, mode: tuple[str, ...]) -> None:
     s = either(*mode)
-    s.origin.control.synthetic("bkt", "o", 5000)
-    s.origin.control.synthetic("bkt", "e", 0)
+    s.synthetic("o", 5000)
+    s.synthetic("e", 0)
     for number in (1, 2):
         s.three(f"o?partNumber={number}")
         s.three(f"e?partNumber={number}")
@@ -83,8 +85,10 @@ def test_a_part_with_checksum_mode_makes_no_checksum_error_later(shapes: Start, 
     assert part.get(b"x-amz-checksum-crc32") is not None
     s3 = boto3_client(s.proxy.endpoint, s.origin.access_key, s.origin.secret_key)
     for _ in range(2):
-        assert s3.get_object(Bucket="bkt", Key="o", ChecksumMode="ENABLED")["Body"].read() == data
-        assert s3.get_object(Bucket="bkt", Key="o", PartNumber=2, ChecksumMode="ENABLED")["Body"].read() == data[PART:]
+        assert s3.get_object(Bucket=s.bucket, Key="o", ChecksumMode="ENABLED")["Body"].read() == data
+        assert (
+            s3.get_object(Bucket=s.bucket, Key="o", PartNumber=2, ChecksumMode="ENABLED")["Body"].read() == data[PART:]
+        )
 
 
 def test_parts_read_side_by_side_are_all_known_afterwards(shapes: Start) -> None:
@@ -100,15 +104,16 @@ def test_parts_read_side_by_side_are_all_known_afterwards(shapes: Start) -> None
 
 
 def test_where_the_parts_lie_survives_a_restart(
-    shapes: Start, start_fastcache: Callable[..., FastcacheProcess]
+    aws: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]
 ) -> None:
-    s = shapes()
+    aws.control.bucket("bkt")
+    s = Shapes(aws, start_fastcache(aws.endpoint), "bkt")
     data = s.multipart("o", [PART, 1000])
     for number in (2, 1):
         s.get(f"o?partNumber={number}")
     s.proxy.stop()
-    again = Shapes(s.origin, start_fastcache(s.origin.endpoint, cache_directory=s.proxy.cache_directory))
-    again.origin.control.reset()
+    again = Shapes(aws, start_fastcache(aws.endpoint, cache_directory=s.proxy.cache_directory), "bkt")
+    aws.control.reset()
     assert again.get("o?partNumber=2").body == data[PART:]
     assert again.get("o?partNumber=1").body == data[:PART]
     assert again.body_bytes("o") == 0
@@ -129,7 +134,7 @@ def test_parts_of_another_upload_are_not_those_of_the_old_one(shapes: Start, mod
 def test_odd_shapes_are_one_answer_direct_cold_and_warm(either: Start, mode: tuple[str, ...]) -> None:
     """SEMANTICS 26, 27: several ranges, invalid ones, and HEAD with a range."""
     s = either(*mode)
-    s.origin.control.synthetic("bkt", "o", 5000)
+    s.synthetic("o", 5000)
     for value in ("bytes=0-0,5-6", "bytes=5-4", "items=0-5", "bytes=9999-", "bytes=-0"):
         s.three("o", signed={"Range": value})
     for value in ("bytes=0-9", "bytes=-5", "bytes=0-1,3-4", "bytes=9999-"):

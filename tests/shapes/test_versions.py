@@ -15,10 +15,10 @@ HIT = (b"HIT", b"REVALIDATED")
 def versioned(start: Start, mode: tuple[str, ...]) -> tuple[Shapes, Any, str, str]:
     """A bucket with versions, boto3 through the proxy, and the ids of two versions of ``o``, the second current."""
     s = start(*mode)
-    s.origin.control.bucket("bkt", versioning="Enabled")
+    s.origin.control.bucket(s.bucket, versioning="Enabled")
     s3 = boto3_client(s.proxy.endpoint, s.origin.access_key, s.origin.secret_key)
-    first = s3.put_object(Bucket="bkt", Key="o", Body=b"first" * 100)["VersionId"]
-    second = s3.put_object(Bucket="bkt", Key="o", Body=b"second" * 100)["VersionId"]
+    first = s3.put_object(Bucket=s.bucket, Key="o", Body=b"first" * 100)["VersionId"]
+    second = s3.put_object(Bucket=s.bucket, Key="o", Body=b"second" * 100)["VersionId"]
     return s, s3, first, second
 
 
@@ -28,7 +28,7 @@ def test_every_version_is_its_own_entry_and_outlives_a_write(either: Start, mode
     assert s.three("o").body == b"second" * 100
     assert s.three(f"o?versionId={first}").body == b"first" * 100
     assert s.three(f"o?versionId={second}").body == b"second" * 100
-    s3.put_object(Bucket="bkt", Key="o", Body=b"third" * 100)
+    s3.put_object(Bucket=s.bucket, Key="o", Body=b"third" * 100)
     s.origin.control.reset()
     old = s.get(f"o?versionId={first}")
     assert (old.body, x_cache(old) in HIT, s.body_bytes("o")) == (b"first" * 100, True, 0)
@@ -40,7 +40,7 @@ def test_a_delete_marker_hides_the_current_version_only(either: Start, mode: tup
     s, s3, first, second = versioned(either, mode)
     for key in ("o", f"o?versionId={first}", f"o?versionId={second}"):
         s.get(key)
-    marker = s3.delete_object(Bucket="bkt", Key="o")["VersionId"]
+    marker = s3.delete_object(Bucket=s.bucket, Key="o")["VersionId"]
     gone = s.three("o")
     assert (gone.status, gone.get(b"x-amz-delete-marker")) == (404, b"true")
     named = s.three(f"o?versionId={marker}")
@@ -50,7 +50,7 @@ def test_a_delete_marker_hides_the_current_version_only(either: Start, mode: tup
         old = s.get(f"o?versionId={version}")
         assert (old.body, x_cache(old) in HIT) == (body, True)
     assert s.body_bytes("o") == 0
-    s3.delete_object(Bucket="bkt", Key="o", VersionId=marker)
+    s3.delete_object(Bucket=s.bucket, Key="o", VersionId=marker)
     assert s.three("o").body == b"second" * 100
 
 
@@ -59,7 +59,7 @@ def test_a_delete_marker_behind_our_back_drops_only_the_current_one(shapes: Star
     s, _, first, _ = versioned(shapes, mode)
     s.get("o")
     s.get(f"o?versionId={first}")
-    boto3_client(s.origin.endpoint, s.origin.access_key, s.origin.secret_key).delete_object(Bucket="bkt", Key="o")
+    boto3_client(s.origin.endpoint, s.origin.access_key, s.origin.secret_key).delete_object(Bucket=s.bucket, Key="o")
     assert s.get("o", signed={"Cache-Control": "no-cache"}).status == 404
     assert s.get("o").status == 404
     s.origin.control.reset()
@@ -72,10 +72,10 @@ def test_deleting_a_version_ends_it_at_once(shapes: Start, mode: tuple[str, ...]
     s, s3, first, second = versioned(shapes, mode)
     for key in ("o", f"o?versionId={first}", f"o?versionId={second}"):
         s.get(key)
-    s3.delete_object(Bucket="bkt", Key="o", VersionId=second)
+    s3.delete_object(Bucket=s.bucket, Key="o", VersionId=second)
     assert s.get(f"o?versionId={second}").status == 404
     assert s.three("o").body == b"first" * 100, "the version before is current now"
-    s3.delete_objects(Bucket="bkt", Delete={"Objects": [{"Key": "o", "VersionId": first}]})
+    s3.delete_objects(Bucket=s.bucket, Delete={"Objects": [{"Key": "o", "VersionId": first}]})
     assert s.get(f"o?versionId={first}").status == 404
     assert s.get("o").status == 404
 
@@ -84,12 +84,12 @@ def test_deleting_a_version_ends_it_at_once(shapes: Start, mode: tuple[str, ...]
 def test_the_null_version_is_as_mutable_as_the_current_one(shapes: Start, mode: tuple[str, ...]) -> None:
     s = shapes(*mode)
     s3 = boto3_client(s.proxy.endpoint, s.origin.access_key, s.origin.secret_key)
-    s.origin.control.bucket("bkt", versioning="Suspended")
-    s3.put_object(Bucket="bkt", Key="o", Body=b"one" * 100)
+    s.origin.control.bucket(s.bucket, versioning="Suspended")
+    s3.put_object(Bucket=s.bucket, Key="o", Body=b"one" * 100)
     assert s.three("o?versionId=null").body == b"one" * 100
-    s3.put_object(Bucket="bkt", Key="o", Body=b"two" * 100)
+    s3.put_object(Bucket=s.bucket, Key="o", Body=b"two" * 100)
     assert s.three("o?versionId=null").body == b"two" * 100
-    s3.delete_object(Bucket="bkt", Key="o", VersionId="null")
+    s3.delete_object(Bucket=s.bucket, Key="o", VersionId="null")
     assert s.get("o?versionId=null").status == 404
 
 
@@ -106,7 +106,7 @@ def test_what_names_no_version_is_the_origins_to_answer(shapes: Start) -> None:
 @MODES
 def test_a_part_of_a_version_is_of_that_version(shapes: Start, mode: tuple[str, ...]) -> None:
     s = shapes(*mode)
-    s.origin.control.bucket("bkt", versioning="Enabled")
+    s.origin.control.bucket(s.bucket, versioning="Enabled")
     old = s.multipart("o", [5 << 20, 1000])
     first = (s.direct("o", method="HEAD").get(b"x-amz-version-id") or b"").decode()
     s.multipart("o", [6 << 20, 500])
