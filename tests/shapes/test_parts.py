@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from tests.harness.clients import boto3_client
 from tests.harness.proxy import FastcacheProcess
+from tests.harness.raw import RawResponse, exchange
+from tests.harness.signing import signed_request
+from tests.harness.swift import SwiftServer
 from tests.shapes.conftest import MODES, NONE, PART, Shapes, told, x_cache
 
 from fastcache.origin.process import OriginProcess
@@ -128,6 +132,29 @@ def test_parts_of_another_upload_are_not_those_of_the_old_one(shapes: Start, mod
     head = {"Cache-Control": "no-cache"}
     assert told(s.get("o?partNumber=2", signed=head)) == told(s.direct("o?partNumber=2"))
     assert told(s.get("o?partNumber=2")) == told(s.direct("o?partNumber=2"))
+
+
+@MODES
+def test_swift_answers_parts_through_the_cache_as_without_it(
+    swift: SwiftServer, swift_client: Any, swift_bucket: str, start_fastcache: Callable[..., FastcacheProcess],
+    mode: tuple[str, ...],
+) -> None:  # fmt: skip
+    """To a part beside an If-None-Match that matches, Swift says 206 with ``bytes 0--1/0`` and no byte."""
+    data = bytes(range(256)) * 40
+    swift_client.put_object(Bucket=swift_bucket, Key="o", Body=data)
+    proxy = start_fastcache(swift.endpoint, *mode)
+
+    def get(query: str) -> RawResponse:
+        url = f"{proxy.endpoint}/{swift_bucket}/o{query}"
+        ask = (("Cache-Control", "no-cache"),)
+        raw = signed_request("GET", url, swift.user.access_key, swift.user.secret_key, unsigned=ask)
+        return exchange(proxy.endpoint, raw)
+
+    for query in ("?partNumber=1", "?partNumber=1", "", "?partNumber=1", "?partNumber=1"):
+        part = get(query)
+        assert part.body == data
+        assert part.get(b"content-range") == (b"bytes 0-10239/10240" if query else None)
+    assert x_cache(part) == b"REVALIDATED", "the origin was asked without our validator, and cut"
 
 
 @MODES

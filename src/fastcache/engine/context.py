@@ -43,6 +43,8 @@ class Context:
     requests_in_flight: int = 0
     refuses_additions: bool = False
     """The origin answered 400 or 501 to a validator that we added, and something else without it (SEMANTICS 13)."""
+    additions_break_parts: bool = False
+    """The origin answers ``partNumber`` with nonsense beside a validator that matches (SEMANTICS 26)."""
     _sent: int = 0
     _request_ids: random.Random = field(default_factory=random.Random)
     """Seeded by the system. An id names a request in logs and is no secret, and asking the system for each one gives

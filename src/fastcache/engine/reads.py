@@ -27,6 +27,7 @@ from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import relay
 from fastcache.engine.gaps import find_gaps, serve_with_gaps
 from fastcache.engine.heads import handle_head
+from fastcache.engine.judging import is_broken_part, judge_answer
 from fastcache.engine.lessons import entry_freshness, forget, forget_if_other, learn_from_refusal
 from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import FillSource, Source, send_body, send_stored
@@ -37,7 +38,7 @@ from fastcache.policy.freshness import STALE_STATUSES, Authorization, Freshness
 from fastcache.policy.local_answer import answer_locally
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import REFUSES_ADDITION, Verdict, judge_304, validator_to_add
-from fastcache.policy.storable import NotStorable, Storable, judge_body, merge_known
+from fastcache.policy.storable import NotStorable, Storable, merge_known
 from fastcache.protocol.framing import BodyFraming, Framing
 from fastcache.protocol.responses import forward_response_headers
 from fastcache.storage.entry import Entry
@@ -126,7 +127,8 @@ async def _prove_and_serve(
         # A 304, 412 or 416 of ours would rest on an unproven head: the origin gives those itself.
         await _lead(ctx, store, exchange, read)
         return True
-    validator = None if ctx.refuses_additions else validator_to_add(read.conditions, basis.record)
+    unwelcome = ctx.refuses_additions or (read.part is not None and ctx.additions_break_parts)
+    validator = None if unwelcome else validator_to_add(read.conditions, basis.record)
     added: Headers = ((b"If-None-Match", validator),) if validator is not None else ()
     try:
         asked = await ask_origin(ctx, exchange, read, added)
@@ -140,6 +142,10 @@ async def _prove_and_serve(
         return await _serve_unasked(ctx, exchange, read, entry, basis)
     if asked.added and asked.response.head.status in REFUSES_ADDITION:
         asked = await ask_again(ctx, exchange, read, asked, remember=True)
+    if asked.added and is_broken_part(ctx, store, read, asked):
+        ctx.additions_break_parts = True
+        _log.warning("the origin breaks answers about parts beside an If-None-Match; none is added to those any more")
+        asked = await ask_again(ctx, exchange, read, asked, remember=False)
     if asked.added and asked.response.head.status == 304:
         verdict = judge_304(asked.response.head, basis.record, only_ours=read.conditions.if_modified_since is None)
         if verdict is Verdict.CURRENT:
@@ -231,7 +237,7 @@ async def _take_answer(
         _release(leader)
         await relay(exchange, response, Result.MISS if head.status != 304 else Result.REVALIDATED)
         return
-    judged = _judge(ctx, store, read, asked)
+    judged = judge_answer(ctx, store, read, asked)
     if isinstance(judged, NotStorable):
         forget_if_other(ctx, store, read, head.get(b"etag"))
         _release(leader)
@@ -261,21 +267,6 @@ async def _take_answer(
     ):
         return
     await _fill(ctx, store, exchange, read, storable, asked, leader)
-
-
-def _judge(ctx: Context, store: Store, read: ReadRequest, asked: Asked) -> Storable | NotStorable:
-    present = store.peek(read.object_id)
-    return judge_body(
-        asked.response.head,
-        requested=read.absolute_interval(),
-        range_asked=read.range_field_sent,
-        checksum_mode=read.checksum_mode,
-        at=ctx.clock.wall(),
-        honour_no_store=ctx.authorization is Authorization.NONE,
-        allow_kms=ctx.allow_kms,
-        part=read.part,
-        known=present.head.generation if present is not None and present.head is not None else None,
-    )
 
 
 async def _serve_at_hand(
