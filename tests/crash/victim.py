@@ -274,7 +274,12 @@ async def live(script: str, directory: Path, log: int) -> None:
         status = os.open("/proc/self/status", os.O_RDONLY)
         wait_for_tracer(status)
     if name == "start":
-        await life.open()
+        try:
+            await life.open()
+        except CacheDirectoryError as error:
+            end_tracing(status)
+            life.say("refused for good", str(error))
+            return
         await life.settled()
     await SCRIPTS[name](life)
     await life.settled()

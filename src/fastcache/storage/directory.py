@@ -93,11 +93,15 @@ def _open_root(path: Path) -> int:
         raise CacheDirectoryError(f"cache directory {path}: is not a directory") from None
     except OSError as error:
         raise CacheDirectoryError(f"cache directory {path}: {_reason(error)}") from error
-    status = os.fstat(fd)
-    if status.st_uid != os.geteuid():
+    try:
+        owner = os.fstat(fd).st_uid
+    except OSError as error:
+        os.close(fd)
+        raise CacheDirectoryError(f"cache directory {path}: {_reason(error)}") from error
+    if owner != os.geteuid():
         os.close(fd)
         raise CacheDirectoryError(
-            f"cache directory {path}: belongs to user {status.st_uid}, but this process runs as {os.geteuid()}"
+            f"cache directory {path}: belongs to user {owner}, but this process runs as {os.geteuid()}"
         )
     return fd
 

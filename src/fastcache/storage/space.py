@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from fastcache.clock import Clock
 from fastcache.errors import StorageError
 
-FULL_PAUSE = 1.0
-"""Seconds without new fills after the disk said ENOSPC."""
+FULL_PAUSE = 0.5
+"""Seconds without new fills after the disk said ENOSPC: time to evict, and fills resume within a second (P-11)."""
 WAIT_FOR_SPACE = 2.0
 
 
@@ -38,7 +38,7 @@ class Space:
 
     @property
     def disk_is_full(self) -> bool:
-        """Whether the file system itself refused bytes within the last second."""
+        """Whether the file system itself refused bytes a moment ago."""
         return self._clock.boot() < self._full_until
 
     def add(self, size: int) -> None:
@@ -93,7 +93,7 @@ class Space:
                 waiter.set_result(None)
 
     def note_disk_full(self, wanted: int) -> None:
-        """The file system has no room although the capacity is not reached: refuse fills for a second, and evict."""
+        """The file system has no room although the capacity is not reached: refuse fills for a moment, and evict."""
         self._full_until = self._clock.boot() + FULL_PAUSE
         self._demand = max(self._demand, wanted)
         self._start_evictor()
