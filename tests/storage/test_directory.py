@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastcache._core.extent_codec import FORMAT_VERSION
 from fastcache.errors import CacheDirectoryError
 from fastcache.model import Interval, ObjectId, OriginId
 from fastcache.storage import layout
@@ -28,7 +29,11 @@ def test_a_new_directory_is_made_private_and_keeps_its_id(cache: Path) -> None:
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     for name in (layout.FORMAT, layout.LOCK):
         assert stat.S_IMODE((cache / name).stat().st_mode) == 0o600
-    assert cache.joinpath(layout.FORMAT).read_text().startswith("fastcache cache directory\nversion 1\nstore ")
+    assert (
+        cache.joinpath(layout.FORMAT)
+        .read_text()
+        .startswith(f"fastcache cache directory\nversion {FORMAT_VERSION}\nstore ")
+    )
     again = acquire(cache)
     assert again.store_id == store_id
     again.release()
