@@ -52,13 +52,13 @@ def acquire(path: Path) -> CacheDirectory:
             for name in (layout.OBJECTS, layout.FILLS):
                 _make_directory(path, fd, name)
         except BaseException:
-            os.close(lock_fd)
+            close_all((lock_fd,))
             raise
     except OSError as error:
-        os.close(fd)
+        close_all((fd,))
         raise CacheDirectoryError(f"cache directory {path}: {_reason(error)}") from error
     except BaseException:
-        os.close(fd)
+        close_all((fd,))
         raise
     return CacheDirectory(path, fd, lock_fd, store_id)
 
@@ -96,10 +96,10 @@ def _open_root(path: Path) -> int:
     try:
         owner = os.fstat(fd).st_uid
     except OSError as error:
-        os.close(fd)
+        close_all((fd,))
         raise CacheDirectoryError(f"cache directory {path}: {_reason(error)}") from error
     if owner != os.geteuid():
-        os.close(fd)
+        close_all((fd,))
         raise CacheDirectoryError(
             f"cache directory {path}: belongs to user {owner}, but this process runs as {os.geteuid()}"
         )
@@ -115,10 +115,10 @@ def _lock(path: Path, root: int) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(fd)
+        close_all((fd,))
         raise CacheDirectoryError(f"cache directory {path}: in use by another process") from None
     except BaseException:
-        os.close(fd)
+        close_all((fd,))
         raise
     return fd
 
