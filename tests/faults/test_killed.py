@@ -89,10 +89,10 @@ def kills(
     assert not list(directory.glob("fills/*"))
 
 
-def test_twelve_kills_under_load(
+def test_eight_kills_under_load(
     origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess], tmp_path: Path
 ) -> None:
-    kills(origin, start_fastcache, tmp_path / "cache", 12, seed=4)
+    kills(origin, start_fastcache, tmp_path / "cache", 8, seed=4)
 
 
 @pytest.mark.slow

@@ -254,21 +254,25 @@ def test_a_plus_in_the_path_of_a_write_fences_both_of_its_readings(reader: Start
 
 
 @MODES
-def test_forged_deletes_of_a_hot_object_cost_no_body_byte(reader: Start, mode: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("forgeries", "size"), [(100, 24 * MIB), pytest.param(1000, 100 * MIB, marks=pytest.mark.slow)]
+)
+def test_forged_deletes_of_a_hot_object_cost_no_body_byte(
+    reader: Start, mode: tuple[str, ...], forgeries: int, size: int
+) -> None:
     """Refused writes are no purge: the extents stay and only have to be proven."""
     r = reader(*mode)
-    size = 100 * MIB
     r.origin.control.synthetic("bkt", "o", size)
     assert r.get("o").body == content("o", 0, size)
     wait_until_stored(r)
     r.origin.control.reset()
     forged = r.request("o", method="DELETE", secret="wrong")
     with RawConnection(r.proxy.endpoint) as connection:
-        for number in range(1000):
+        for number in range(forgeries):
             connection.send(forged)
             assert connection.read_response(b"DELETE").status == 403
-            if number % 100 == 0:
-                at = number * MIB // 10
+            if number % (forgeries // 10) == 0:
+                at = number * (size // forgeries)
                 part = r.get("o", f"bytes={at}-{at + 99}")
                 assert (part.status, part.body) == (206, content("o", at, at + 100))
     assert r.get("o").body == content("o", 0, size)
