@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ DAY = 86_400.0
 JUMPS = (-1.0, -DAY, DAY, -20 * 365 * DAY, 20 * 365 * DAY)
 """One second back is what makes an age on the wall clock young again; days say that it was really the clock."""
 SIZE = 100_000
+SHARED = Path("/dev/shm")
 
 
 class FakedWallClock:
@@ -117,6 +118,16 @@ async def test_a_restart_with_another_wall_clock_proves_nothing(tmp_path: Path, 
         await bench.store.close()
 
 
+@pytest.fixture
+def _no_shared_memory_left() -> Iterator[None]:
+    """libfaketime leaves two files per process behind."""
+    before = set(SHARED.glob("*faketime_*"))
+    yield
+    for path in set(SHARED.glob("*faketime_*")) - before:
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("_no_shared_memory_left")
 def test_a_jump_of_the_wall_clock_under_a_proxy_makes_nothing_fresh(
     tmp_path: Path, origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]
 ) -> None:
