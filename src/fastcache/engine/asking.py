@@ -43,6 +43,6 @@ async def ask_again(ctx: Context, exchange: Exchange, read: ReadRequest, asked: 
     asked.response.abort()
     again = await ask_origin(ctx, exchange, read, ())
     if remember and again.response.head.status != refused:
-        ctx.refuses_additions = True
-        _log.warning("the origin answers %d to an added If-None-Match; no validators are added any more", refused)
+        ctx.note_refused_addition()
+        _log.warning("the origin answers %d to an added If-None-Match; none is added for a while", refused)
     return again

@@ -17,6 +17,9 @@ from fastcache.protocol.targets import Addressing
 from fastcache.storage.store import Store
 from fastcache.upstream.pool import Pool
 
+_REFUSAL_REMEMBERED = 600.0
+"""Seconds for which an origin that refused an added validator gets none."""
+
 
 @dataclass(slots=True)
 class Context:
@@ -41,14 +44,24 @@ class Context:
     flights: Flights = field(default_factory=Flights)
     draining: bool = False
     requests_in_flight: int = 0
-    refuses_additions: bool = False
-    """The origin answered 400 or 501 to a validator that we added, and something else without it (SEMANTICS 13)."""
     additions_break_parts: bool = False
     """The origin answers ``partNumber`` with nonsense beside a validator that matches (SEMANTICS 26)."""
+    _additions_refused_at: float | None = None
     _sent: int = 0
     _request_ids: random.Random = field(default_factory=random.Random)
     """Seeded by the system. An id names a request in logs and is no secret, and asking the system for each one gives
     the interpreter lock away, which on a busy cache costs far more than the call."""
+
+    @property
+    def refuses_additions(self) -> bool:
+        """Whether the origin lately answered 400 or 501 to a validator that we added, and something else without it
+        (SEMANTICS 13). Tried again after a while: such an answer may have been a passing one."""
+        refused = self._additions_refused_at
+        return refused is not None and self.clock.boot() - refused < _REFUSAL_REMEMBERED
+
+    def note_refused_addition(self) -> None:
+        """Remember that the origin refused an addition of ours."""
+        self._additions_refused_at = self.clock.boot()
 
     def next_sent(self) -> int:
         """Sequence number of an origin request, taken just before it is sent; later requests have greater ones."""

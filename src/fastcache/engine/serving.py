@@ -305,8 +305,14 @@ async def send_stored(
         return
     framing = BodyFraming(Framing.LENGTH, answer.interval.length)
     fields = headers + answer.headers + exchange.now_headers() + status
-    await exchange.send_head(answer.status, fields, framing, more=answer.interval.length > 0)
+    await exchange.send_head(answer.status, fields, framing, more=_follows_at_once(answer.interval, source))
     await send_body(ctx, exchange, read, record, answer.interval, source)
+
+
+def _follows_at_once(interval: Interval, source: Source | None) -> bool:
+    """Whether body bytes are at hand, so that the head may wait for them in the kernel; a span just asked for may
+    still be on its way, and a head sent with MSG_MORE would wait 200 ms for it."""
+    return interval.length > 0 and not isinstance(source, PiecedSource)
 
 
 async def _send_refusal(exchange: Exchange, answer: LocalAnswer, cors: Headers, result: Result) -> None:
