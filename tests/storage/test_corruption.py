@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fastcache._core.extent_codec import FORMAT_VERSION
 from fastcache.errors import CorruptFileError, StorageError
 from fastcache.model import Interval
 from fastcache.storage.descriptors import expected_header
@@ -58,7 +59,7 @@ DAMAGES: dict[str, Damage] = {
     "zeroed data": lambda data: data[:4096] + bytes(len(data) - 4096),
     "one byte longer": lambda data: data + b"\0",
     "a block longer": lambda data: data + bytes(BLOCK),
-    "another version": lambda data: data[:8] + b"\x02" + data[9:],
+    "another version": lambda data: data[:8] + bytes([FORMAT_VERSION + 1]) + data[9:],
     "another magic": lambda data: b"fcextenT" + data[8:],
     **{f"cut at {at}": (lambda data, at=at: data[:at]) for at in CUTS},
 }
