@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 # More arguments for pytest, for instance PYTEST_FLAGS="-k ranges -x".
 PYTEST_FLAGS ?=
+# Most tests wait for sockets, timeouts and child processes, so more of them than cores run side by side. One file stays
+# in one process: its tests share a proxy. PARALLEL= runs everything in one.
+PARALLEL     ?= -n 4 --dist loadfile
 
 SHELL := /bin/bash
 BIN   := $(VENV)/bin
@@ -16,7 +19,7 @@ run: $(VENV)/.stamp-run
 	$(BIN)/fastcache demo
 
 test: $(VENV)/.stamp-dev lint swift
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_FLAGS)
 
 test-all: $(VENV)/.stamp-dev lint swift
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
