@@ -262,3 +262,35 @@ def test_an_identity_that_is_cacheable_has_one_reading(rest: bytes) -> None:
         assert b"+" not in rest
         assert len(found.alternative_keys) <= 1
     assert found.bucket is None or b"/" not in found.bucket
+
+
+AWS = Addressing(
+    accepted_hosts=(b"cache-1",),
+    virtual_host_suffixes=(b"s3.example.com",),
+    endpoint_host=b"s3.eu-west-1.amazonaws.com",
+    only_endpoint=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket"),
+    [
+        (b"s3.eu-west-1.amazonaws.com", b"b"),
+        (b"S3.eu-west-1.amazonaws.com.:80", b"b"),
+        (b"my.bucket.s3.eu-west-1.amazonaws.com", b"my.bucket"),
+    ],
+)
+def test_in_front_of_aws_its_own_names_are_accepted(host: bytes, bucket: bytes) -> None:
+    assert target_of(b"/b/k", host=host, addressing=AWS).bucket == bucket
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"127.0.0.1:3000", b"localhost", b"cache-1", b"b.s3.example.com", b"evil.store", b"s3.amazonaws.com.evil.store"],
+)
+def test_in_front_of_aws_any_other_name_is_told_the_ways_that_work(host: bytes) -> None:
+    with pytest.raises(RequestError) as refusal:
+        target_of(b"/b/k", host=host, addressing=AWS)
+    assert refusal.value.response_status == 400
+    for way in ("DNS", "HTTP_PROXY", "sign", "s3.eu-west-1.amazonaws.com"):
+        assert way in str(refusal.value)

@@ -74,3 +74,8 @@ def _is_own(address: Address) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_aws(host: str) -> bool:
+    """Whether ``host`` is a name of AWS, which takes no other Host than its own names."""
+    return host.lower().rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn"))

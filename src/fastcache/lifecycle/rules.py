@@ -121,7 +121,7 @@ _RULES: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
 
 def notices(settings: Settings) -> Iterator[str]:
     """What an operator should know about settings that are fine (SEMANTICS 3 and 4)."""
-    is_aws = settings.endpoint.host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    is_aws = addresses.is_aws(settings.endpoint.host)
     if is_aws:
         yield (
             f"{settings.endpoint} accepts only signatures made for its own name: point clients here by DNS or "

@@ -21,6 +21,7 @@ from fastcache._core.fences import Fences
 from fastcache.clock import SystemClock
 from fastcache.engine.context import Context
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
+from fastcache.lifecycle.addresses import is_aws
 from fastcache.lifecycle.descriptors import connections_within_limit, idle_cache_files_within_limit
 from fastcache.lifecycle.settings import Settings
 from fastcache.observe import log
@@ -249,6 +250,7 @@ def _context(
             accepted_hosts=(*_own_names(), *(name.encode("ascii") for name in settings.hosts)),
             virtual_host_suffixes=tuple(name.encode("ascii") for name in settings.virtual_host_suffixes),
             endpoint_host=settings.endpoint.host.encode("ascii"),
+            only_endpoint=is_aws(settings.endpoint.host),
         ),
         pool=pool,
         store=store,

@@ -61,6 +61,9 @@ class Addressing:
     """``s3.example.com`` makes ``<bucket>.s3.example.com`` a virtual-hosted bucket; the bare suffix is path-style."""
     endpoint_host: bytes | None = None
     """The origin's own host name; path-style."""
+    only_endpoint: bool = False
+    """AWS as the endpoint: it takes no Host but its own names, and a signature covers the Host, so that a request under
+    any other name can only fail there."""
     _path_names: frozenset[bytes] = field(init=False, repr=False, compare=False)
     _suffixes: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
 
@@ -73,12 +76,22 @@ class Addressing:
         # The longest first, so that of two nested suffixes the more exact one names the bucket.
         object.__setattr__(self, "_suffixes", tuple(sorted(suffixes, key=len, reverse=True)))
 
+    def _endpoint_host_class(self, host: bytes) -> HostClass:
+        endpoint = bare_host(self.endpoint_host or b"")
+        if host == endpoint:
+            return PATH_STYLE
+        if host.endswith(b"." + endpoint):
+            return _virtual_host(host[: -len(endpoint) - 1], endpoint)
+        raise RequestError(_AWS_HOST % endpoint.decode("ascii", "replace"), close=False)
+
     def classify_host(self, host_header: bytes) -> HostClass:
         """PATH_STYLE or a virtual-hosted bucket; RequestError (400) for a name nobody vouched for.
 
         An empty value is an HTTP/1.0 request without Host, which can only mean this address.
         """
         host = bare_host(host_header)
+        if self.only_endpoint:
+            return self._endpoint_host_class(host)
         if host in self._path_names or not host_header or _is_ip_literal(host):
             return PATH_STYLE
         for suffix in self._suffixes:
@@ -91,6 +104,13 @@ class Addressing:
             " configuration, or to the virtual-host suffixes if it names a bucket.",
             close=False,
         )
+
+
+_AWS_HOST = (
+    "AWS accepts its own host names only, and a signature covers the Host, so that this request cannot be forwarded."
+    " Keep the endpoint %s in your client and bring its requests here: let DNS resolve that name to this cache, or set"
+    " HTTP_PROXY to it. An endpoint_url that names this cache needs one that signs upstream (upstream: sign)."
+)
 
 
 def _virtual_host(label: bytes, suffix: bytes) -> HostClass:
