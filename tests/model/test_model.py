@@ -232,4 +232,4 @@ def test_every_read_returns_what_the_model_says_for_long(
     tmp_path: Path,
     flags: tuple[str, ...],
 ) -> None:
-    run(model_origin, start_fastcache, tmp_path / "cache", flags, 300)
+    run(model_origin, start_fastcache, tmp_path / "cache", flags, 60)
