@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,9 +32,10 @@ def begun(r: Reader, key: str) -> RawConnection:
 @MODES
 def test_a_stalled_reader_alone_stops_its_transfer_at_the_lead(reader: Start, mode: tuple[str, ...]) -> None:
     r = reader(*mode, "--fill-lead", "8MiB", "--fill-window", "1MiB", "--cache-size", "10GiB")
-    size = 48 * MIB
+    size = 64 * MIB
     r.origin.control.synthetic("bkt", "o", size)
     with begun(r, "o") as connection:
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)  # or it takes 32 MiB by itself
         head = connection.read_head()
         taken = connection.read_exactly(MIB, head)
         sent: list[int] = []
@@ -45,7 +47,7 @@ def test_a_stalled_reader_alone_stops_its_transfer_at_the_lead(reader: Start, mo
 
         wait_until(settled, 30, "the transfer has stopped")
         # Ahead of what the client's kernel took: the lead, and what sockets hold on the way.
-        assert sent[-1] < 36 * MIB
+        assert sent[-1] < 56 * MIB
         assert r.proxy.metric("fastcache_window_bytes") <= 4 * MIB
         rest = connection.read_exactly(size - MIB, head)
         assert taken + rest == content("o", 0, size)
