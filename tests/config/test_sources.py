@@ -68,6 +68,13 @@ DEFAULTS = {
         "follow_wait": 1.0,
         "detach_after": 0.1,
     },
+    "hit": {
+        "branch": True,
+        "parser": "strict",
+        "leases": 65_536,
+        "memory": 128 * 2**20,
+        "files": 8192,
+    },
 }
 
 

@@ -84,7 +84,7 @@ async def nothing_is_left(proxy: Embedded) -> None:
     assert (store.stats().fills, store._write_behind) == (0, 0)
     for entry in store._entries.values():
         assert (entry.users, entry.doomed) == (0, [])
-        assert [extent.pins for extent in entry.extents if extent.pins] == []
+        assert not any(extent.is_read for extent in entry.extents)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -108,6 +108,9 @@ async def test_every_counter_is_back_after_clients_left_at_any_moment(
             for _ in range(200):
                 group.create_task(in_turn())
         await nothing_is_left(proxy)
+    lessor = proxy.worker.ctx.lessor
+    assert (lessor is None) == (authorization == "revalidate")
+    assert lessor is None or (lessor._held, len(lessor._leases), lessor._leases.memo_bytes) == ({}, 0, 0)
     gc.collect()  # what nobody retrieved or aborted is told of now
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
     await until(lambda: open_descriptors() == descriptors, f"as many descriptors as before: {descriptors}")

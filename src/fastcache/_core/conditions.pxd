@@ -33,3 +33,6 @@ cdef int evaluate_preconditions(
 
 # RFC 9110 section 13.1.5: whether the Range of the request still applies.
 cdef bint if_range_holds(FieldValue value, FieldValue etag, int64_t last_modified) noexcept nogil
+
+# Borrow the bytes of `value` (None: an absent field), which the caller keeps alive for as long as the result is used.
+cdef FieldValue field_value(bytes value)

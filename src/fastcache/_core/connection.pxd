@@ -15,11 +15,13 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from fastcache._core.lease cimport Lease
 from fastcache._core.net cimport MSG_MORE, MSG_NOSIGNAL, SIOCOUTQ, ioctl, recv, send, sendfile
 
 cdef enum ConnState:
     FREE      # the slot is on the free list
     HEAD      # waiting for, or collecting, a request head
+    ANSWERING # the hit branch sends an answer under a lease; the request's head is still in rbuf
     PARKED    # the head is with the engine; order of pipelined requests needs no queue
     LINGERING # answered for good; input is discarded until the peer is done or the limit is reached
 
@@ -45,6 +47,7 @@ cdef struct Connection:
     uint8_t eof           # RDHUP seen, or recv returned 0
     uint8_t dead          # the engine was told (or will be) that the peer is gone
     uint8_t queued        # on the run queue
+    uint8_t waiting       # its request is to be handed over to the engine
     uint8_t want_read     # the engine waits for on_readable
     uint8_t out_held      # `out` holds a buffer
     uint8_t out_more      # more bytes follow at once: MSG_MORE
@@ -63,6 +66,18 @@ cdef struct Connection:
     Py_ssize_t out_pos
     int file_fd
     int64_t file_off, file_left
+    # an answer of the hit branch, while `lease` is not NULL: the connection then holds one reference to it
+    Lease* lease
+    char* head_kept       # owned: what the kernel has not taken of a rendered head, else NULL
+    const char* head_at   # `head_left` bytes of the head are to be sent from here
+    Py_ssize_t head_left
+    Py_ssize_t head_body  # bytes of the body that stand behind the head in the same text (errors)
+    Py_ssize_t asked      # octets of the request head at `rpos`
+    int64_t body_start, body_at, body_end  # offsets in the object
+    int64_t began, first_byte              # CLOCK_MONOTONIC ns; 0: none yet
+    uint64_t request_id
+    uint16_t status
+    uint8_t is_head
     # accounting
     int64_t deadline      # CLOCK_MONOTONIC ns, 0 = none
     int64_t linger_left
@@ -82,6 +97,11 @@ cdef inline int64_t monotonic_ns() noexcept nogil:
 
 cdef inline uint64_t connection_id(const Connection* c) noexcept nogil:
     return (<uint64_t>c.gen << 32) | c.slot
+
+
+cdef inline bint is_sending(const Connection* c) noexcept nogil:
+    """Whether output waits for the client to take it."""
+    return c.state == ANSWERING or (c.state == PARKED and c.out_pending == 1)
 
 
 cdef inline int64_t taken(const Connection* c) noexcept nogil:

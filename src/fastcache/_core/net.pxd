@@ -80,3 +80,9 @@ cdef extern from "<sys/eventfd.h>" nogil:
     enum:
         EFD_NONBLOCK
         EFD_CLOEXEC
+
+cdef extern from "<sys/uio.h>" nogil:
+    cdef struct iovec:
+        void* iov_base
+        size_t iov_len
+    ssize_t writev(int, const iovec*, int)

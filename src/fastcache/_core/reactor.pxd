@@ -19,4 +19,5 @@ cdef class Reactor(ConnectionStreams):
     cdef void drain_events(self) noexcept nogil
     cdef void dispatch(self)
     cdef void _hand_over(self)
+    cdef void _hand_over_answer(self, Connection* c, uint64_t cid, bytes head, Py_ssize_t end)
     cdef void _call(self, method, uint64_t cid, argument)

@@ -7,7 +7,8 @@ with the engine, so pipelined requests are answered in order without a queue of 
 
 Engine to core: ``recv``, ``unread``, ``write``, ``send_file``, ``finish``, ``close``, ``abort``.
 Core to engine (methods of ``handler``): ``on_request(id, head)``, ``on_bad_head(id, status)``, ``on_readable(id)``,
-``on_writable(id, ok)``, ``on_abort(id)``. A handler method that raises costs its own connection only
+``on_writable(id, ok)``, ``on_abort(id)``; with a hit branch ``on_takeover(id, head, lease, body bytes sent, seconds)`` and
+``on_leases_released()``. A handler method that raises costs its own connection only
 (``on_callback_error(id, exception)`` is told).
 """
 cimport cython
@@ -16,7 +17,9 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.unistd cimport read
 
+from fastcache._core.answering cimport ANSWERS_PER_TURN
 from fastcache._core.connection cimport (
+    ANSWERING,
     FREE,
     HEAD,
     LINGERING,
@@ -29,6 +32,7 @@ from fastcache._core.connection cimport (
     Connection,
     connection_id,
     head_end,
+    is_sending,
     monotonic_ns,
     pump,
     release_rbuf,
@@ -36,10 +40,10 @@ from fastcache._core.connection cimport (
     skip_empty_lines,
     taken,
 )
+from fastcache._core.lease cimport lease_id
 from fastcache._core.net cimport *
 from fastcache._core.slots cimport queue_length, queue_pop, queue_push
 from fastcache._core.table cimport EVENT_LISTENER, EVENT_WAKE
-
 from fastcache._core.streams import OUT_DEAD, OUT_DONE, OUT_FILE, OUT_PENDING  # noqa: F401 - the engine's names
 
 
@@ -93,6 +97,8 @@ cdef class Reactor(ConnectionStreams):
                 self._call(self.handler.on_bad_head, connection_id(c), 408)
             elif c.state == PARKED:
                 self.lose(c)
+            elif c.state == ANSWERING:
+                self.reset(c)
             else:
                 self.free_connection(c)
         self.dispatch()
@@ -100,7 +106,7 @@ cdef class Reactor(ConnectionStreams):
     cdef bint drained_meanwhile(self, Connection* c) noexcept nogil:
         """Whether a client whose stall limit passed did take bytes, out of the socket's buffer: it gets another term."""
         cdef int64_t moved
-        if c.state != PARKED or c.out_pending != 1:
+        if not is_sending(c):
             return False
         moved = taken(c)
         if moved == c.stall_mark:
@@ -116,7 +122,7 @@ cdef class Reactor(ConnectionStreams):
         which we or the origin are the slow side does not count.
         """
         cdef int64_t moved
-        if not self.min_rate or c.state != PARKED or c.dead or not (c.out_pending == 1 or c.want_read):
+        if not self.min_rate or c.dead or not (is_sending(c) or (c.state == PARKED and c.want_read)):
             c.rate_since = 0
             return False
         moved = taken(c)
@@ -138,6 +144,9 @@ cdef class Reactor(ConnectionStreams):
         elif c.state == PARKED:
             if c.out_pending == 1 and not c.dead:
                 self.advance_output(c)
+        elif c.state == ANSWERING:
+            if self.advance_answer(c):
+                self.read_head(c)
         elif c.state == LINGERING:
             self.discard(c)
 
@@ -161,19 +170,24 @@ cdef class Reactor(ConnectionStreams):
     cdef void read_head(self, Connection* c) noexcept nogil:
         cdef Py_ssize_t end
         cdef ssize_t r
+        cdef int answers = 0
         while True:
             if c.rn > c.rpos:
                 skip_empty_lines(c)
                 if c.scan < c.rpos:
                     c.scan = c.rpos
                 end = head_end(c)
+                if end and self.hits is not None:
+                    if answers == ANSWERS_PER_TURN:
+                        self.enqueue_run(c)
+                        return
+                    if self.answer(c, end - c.rpos):
+                        answers += 1
+                        continue
+                    if c.state != HEAD:
+                        return
                 if end or c.rn - c.rpos >= self.head_limit:
-                    c.state = PARKED
-                    self.parked_count += 1
-                    c.deadline = 0
-                    c.empty_lines = 0
-                    c.scan = end  # the engine's share of rbuf; 0 says that the head is over the limit
-                    queue_push(&self.requests, c.slot)
+                    self.park(c, end)
                     return
             if c.rn == c.rpos and c.rbuf != NULL and not c.readable:
                 release_rbuf(c)
@@ -235,6 +249,8 @@ cdef class Reactor(ConnectionStreams):
         cdef int64_t budget = BUDGET_NS_PARKED if parked else BUDGET_NS
         cdef int64_t start
         start = self.now = monotonic_ns()
+        if self.hits is not None:
+            self.hits.begin_turn()
         n = epoll_wait(self.epfd, events, BUDGET_EVENTS_PARKED if parked else BUDGET_EVENTS, 0)
         for i in range(n):
             mark = events[i].data.u64
@@ -273,6 +289,8 @@ cdef class Reactor(ConnectionStreams):
                 if c.out_pending == 1 and flags & EPOLLOUT:
                     self.advance_output(c)
                 continue
+            if c.state == ANSWERING and not flags & EPOLLOUT:
+                continue  # what comes in waits for the end of the answer
             self.now = monotonic_ns()
             if self.now - start > budget:
                 self.enqueue_run(c)
@@ -333,8 +351,9 @@ cdef class Reactor(ConnectionStreams):
         while n and queue_length(&self.requests):
             n -= 1
             c = self.table[queue_pop(&self.requests)]
-            if c.state != PARKED:
+            if c.state != PARKED or not c.waiting:
                 continue
+            c.waiting = 0
             cid = connection_id(c)
             end = c.scan
             c.scan = 0
@@ -342,10 +361,29 @@ cdef class Reactor(ConnectionStreams):
                 self._call(self.handler.on_bad_head, cid, 431)
                 continue
             head = PyBytes_FromStringAndSize(c.rbuf + c.rpos, end - c.rpos)
+            if c.lease != NULL:
+                self._hand_over_answer(c, cid, head, end)
+                continue
             c.rpos = end
             if c.rpos == c.rn:
                 release_rbuf(c)
             self._call(self.handler.on_request, cid, head)
+        if self.hits is not None and self.hits.leases.released_count:
+            self.handler.on_leases_released()
+
+    cdef void _hand_over_answer(self, Connection* c, uint64_t cid, bytes head, Py_ssize_t end):
+        """The engine goes on with an answer whose head is out. The lease is let go, but is known until it is collected."""
+        cdef uint64_t lease = lease_id(c.lease)
+        cdef int64_t sent = c.body_at - c.body_start, elapsed = monotonic_ns() - c.began
+        self.hits.hand_over(c)
+        c.rpos = end
+        if c.rpos == c.rn:
+            release_rbuf(c)
+        try:
+            self.handler.on_takeover(cid, head, lease, sent, elapsed / 1e9)
+        except Exception as error:
+            self.abort(cid)
+            self.handler.on_callback_error(cid, error)
 
     cdef void _call(self, method, uint64_t cid, argument):
         """A callback's exception must cost its own connection and nothing else."""

@@ -13,6 +13,10 @@ BY_READ = FC_BY_READ
 cdef int ways_left = FC_BY_CACHESTAT | FC_BY_READ
 
 
+cdef bint is_resident(int fd, uint64_t offset, uint64_t length) noexcept nogil:
+    return fc_resident(fd, offset, length, &ways_left) == 1
+
+
 def resident(int fd, uint64_t offset, uint64_t length, int ways=FC_BY_CACHESTAT | FC_BY_READ):
     """Whether all of ``[offset, offset + length)`` is in the page cache.
 

@@ -1,9 +1,9 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from fastcache._core.connection cimport Connection
-from fastcache._core.table cimport ConnectionTable
+from fastcache._core.answering cimport AnsweringTable
 
-cdef class ConnectionStreams(ConnectionTable):
+cdef class ConnectionStreams(AnsweringTable):
     cdef object _want_read(self, Connection* c)
     cdef int _start_output(self, Connection* c)
     cdef void release_output(self, Connection* c)

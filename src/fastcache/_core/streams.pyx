@@ -39,7 +39,7 @@ OUT_FILE = DEF_OUT_FILE
 """The file failed or is shorter than asked for; the connection itself is alive."""
 
 
-cdef class ConnectionStreams(ConnectionTable):
+cdef class ConnectionStreams(AnsweringTable):
     """The engine's side of the reactor. A stale id is answered as a dead connection, never as an error."""
 
     def recv(self, uint64_t cid, Py_ssize_t limit):
@@ -214,13 +214,9 @@ cdef class ConnectionStreams(ConnectionTable):
     def abort(self, uint64_t cid):
         """Reset the connection: the peer must not take what it got for a whole response."""
         cdef Connection* c = self.find(cid)
-        cdef linger now
         if c != NULL and c.state != FREE:
-            now.l_onoff = 1
-            now.l_linger = 0
-            setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
             self.release_output(c)
-            self.free_connection(c)
+            self.reset(c)
 
     cdef void release_output(self, Connection* c):
         if c.out_held:

@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastcache._core.connection cimport Connection
+from fastcache._core.hits cimport Hits
 from fastcache._core.slots cimport SlotQueue
 
 cdef enum:
@@ -20,6 +21,7 @@ cdef struct Network:
 
 cdef class ConnectionTable:
     cdef object handler
+    cdef Hits hits               # None: every request is the engine's
     cdef int epfd, evfd
     cdef bint armed, draining, dispatching, accepting
     cdef int[MAX_LISTENERS] listeners
@@ -34,7 +36,7 @@ cdef class ConnectionTable:
     cdef Py_ssize_t head_limit
     cdef int64_t head_ns, idle_ns, stall_ns, linger_ns, linger_bytes, half_closed_ns, min_rate, rate_window_ns
     cdef int64_t now             # CLOCK_MONOTONIC ns of the present turn
-    cdef uint32_t parked_count
+    cdef uint32_t parked_count, answering_count
     cdef uint64_t accepted, refused, closed_total, sent_total, accept_errors, timed_out
 
     cdef Connection* find(self, uint64_t cid) noexcept nogil

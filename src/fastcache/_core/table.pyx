@@ -7,7 +7,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 from posix.unistd cimport close, write
 
-from fastcache._core.connection cimport FREE, HEAD, PARKED, Connection, connection_id, release_rbuf
+from fastcache._core.connection cimport ANSWERING, FREE, HEAD, PARKED, Connection, connection_id, monotonic_ns, release_rbuf
 from fastcache._core.net cimport *
 from fastcache._core.slots cimport queue_init, queue_push
 
@@ -23,11 +23,12 @@ cdef class ConnectionTable:
     def __cinit__(self, handler, *, uint32_t max_connections=4096, Py_ssize_t head_limit=65536,
                   double head_timeout=30.0, double idle_timeout=75.0, double stall_timeout=60.0,
                   double linger_timeout=5.0, int64_t linger_bytes=67108864, double half_closed_timeout=0.0, int64_t min_rate=0, double rate_window=10.0,
-                  uint32_t surplus=0, networks=()):
+                  uint32_t surplus=0, networks=(), Hits hits=None):
         cdef epoll_event event
         cdef uint32_t i, ring = 1
         self.epfd = self.evfd = -1
         self.handler = handler
+        self.hits = hits
         if not 0 < max_connections <= 1 << 20:
             raise ValueError("max_connections must be between 1 and 1048576")
         if surplus > 1 << 20:
@@ -80,6 +81,7 @@ cdef class ConnectionTable:
                     close(c.fd)
                 if c.out_held:
                     PyBuffer_Release(&c.out)
+                free(c.head_kept)
                 release_rbuf(c)
                 free(c)
             free(self.table)
@@ -192,6 +194,10 @@ cdef class ConnectionTable:
         """Open client connections."""
         return self.capacity - self.free_count
 
+    def answering(self) -> int:
+        """Connections to which the hit branch is sending."""
+        return self.answering_count
+
     def parked(self) -> int:
         """Connections whose request is with the engine."""
         return self.parked_count
@@ -274,7 +280,7 @@ cdef class ConnectionTable:
             c.slot = slot
             c.fd = fd
             c.state = HEAD
-            c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = 0
+            c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = c.waiting = 0
             c.sent = c.requests = c.received = 0
             c.rate_since = 0
             c.file_left = 0
@@ -324,6 +330,11 @@ cdef class ConnectionTable:
     cdef void free_connection(self, Connection* c) noexcept nogil:
         if c.state == PARKED:
             self.parked_count -= 1
+        elif c.state == ANSWERING:
+            self.answering_count -= 1
+        if c.lease != NULL:
+            self.hits.end(c, monotonic_ns(), False)
+        c.waiting = 0
         self.sent_total += c.sent
         close(c.fd)
         c.fd = -1

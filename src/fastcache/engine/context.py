@@ -9,6 +9,7 @@ from fastcache._core.fences import Fences
 from fastcache.clock import Clock
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.engine.flights import Flights
+from fastcache.engine.leasing import Lessor
 from fastcache.model import ObjectId, OriginId
 from fastcache.observe.access_log import AccessLog
 from fastcache.observe.metrics import Metrics
@@ -39,6 +40,8 @@ class Context:
     fill_limits: FillLimits
     window_budget: WindowBudget
     max_requests: int
+    lessor: Lessor | None = None
+    """Tells the hit branch what it may answer; None where it answers nothing."""
     allow_kms: bool = False
     """Whether objects encrypted with a KMS key are stored and served (SEMANTICS 24)."""
     flights: Flights = field(default_factory=Flights)

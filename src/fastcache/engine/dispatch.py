@@ -11,10 +11,11 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import ask, relay
 from fastcache.engine.reads import handle_read
+from fastcache.engine.resuming import resume_read
 from fastcache.engine.serving import AbortedAnswerError
 from fastcache.engine.unsafe import handle_unsafe
 from fastcache.errors import FastcacheError, RequestError, StorageError, UpstreamError
-from fastcache.model import Result
+from fastcache.model import HeadRecord, Result
 from fastcache.observe.access_line import AccessRecord
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.request_class import UnsafeRequest, classify
@@ -56,6 +57,29 @@ async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: Head
     finally:
         _account(ctx, exchange)
     return exchange.keep_alive and exchange.body_read and not ctx.draining
+
+
+async def resume_answer(
+    ctx: Context, channel: Channel, raw: bytes, limits: HeadLimits, record: HeadRecord, sent: int, seconds: float
+) -> bool:
+    """Go on with an answer of the hit branch after ``sent`` body bytes, begun ``seconds`` ago. As ``serve_request``."""
+    head = parse_request_head(raw, limits)
+    exchange = Exchange(channel, head, ctx.next_request_id(), ctx.clock)
+    exchange.resume(sent, seconds)
+    ctx.requests_in_flight += 1
+    try:
+        target = parse_target(head, ctx.addressing)
+        exchange.bucket, exchange.key, exchange.version = target.bucket, target.key, target.version
+        read = classify(head, target, ctx.object_id)
+        if not isinstance(read, ReadRequest) or ctx.store is None:
+            raise AbortedAnswerError("the hit branch answered what it should not have")
+        await resume_read(ctx, ctx.store, exchange, read, record)
+    except (StorageError, UpstreamError) as error:
+        raise AbortedAnswerError(str(error)) from error
+    finally:
+        ctx.requests_in_flight -= 1
+        _account(ctx, exchange)
+    return exchange.keep_alive and not ctx.draining
 
 
 async def refuse(

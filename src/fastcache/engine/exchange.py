@@ -18,6 +18,8 @@ from fastcache.protocol.responses import REASONS, render_response_head
 from fastcache.protocol.s3errors import render_error
 
 _BODY_READ = 256 * 1024
+HOST_ID = b"fastcache/"
+"""What stands before a request id of ours in ``x-amz-id-2``."""
 
 
 class Exchange:
@@ -139,6 +141,13 @@ class Exchange:
         self._body_from = self.channel.sent()
         self.first_byte_at = time.perf_counter()
 
+    def resume(self, sent: int, seconds: float) -> None:
+        """Go on with an answer whose head and ``sent`` body bytes are out, begun ``seconds`` ago."""
+        self.head_sent = True
+        self.started -= seconds
+        self.first_byte_at = self.started
+        self._body_from = self.channel.sent() - sent
+
     async def write(self, piece: BytesLike) -> None:
         """Send body bytes."""
         if not self._chunked_out:
@@ -198,4 +207,4 @@ class Exchange:
 
 
 def _host_id(request_id: str) -> bytes:
-    return b"fastcache/" + request_id.encode("ascii")
+    return HOST_ID + request_id.encode("ascii")

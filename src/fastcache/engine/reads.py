@@ -188,6 +188,8 @@ async def _send_basis(
     await send_stored(
         ctx, exchange, read, basis.record, answer, basis.source, result, age=age, validation=validation, ttl=ttl
     )
+    if ctx.lessor is not None and read.part is None and not read.overrides and not basis.followed:
+        ctx.lessor.offer(exchange.head, entry, basis.record, answer.interval)
 
 
 async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:

@@ -11,7 +11,7 @@ from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill import Fill, FillEndedError
 from fastcache.engine.forwarding import ask
 from fastcache.engine.lessons import forget
-from fastcache.errors import CorruptFileError, StorageError, UpstreamError
+from fastcache.errors import CorruptFileError, FastcacheError, StorageError, UpstreamError
 from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
 from fastcache.policy.cache_status import cache_status_headers
 from fastcache.policy.local_answer import LocalAnswer
@@ -33,6 +33,11 @@ _COMMIT_WAIT = 10.0
 """Seconds a follower waits for bytes it needs to be committed, before it goes on as if they were lost."""
 _REPEAT_LIMIT = 64 * 1024 * 1024
 """Bytes of an answer that the origin is made to send once more so that the rest behind them can be had."""
+REFUSALS = {
+    412: ("PreconditionFailed", "At least one of the preconditions you specified did not hold."),
+    416: ("InvalidRange", "The requested range is not satisfiable"),
+}
+"""Code and message of what a stored head alone refuses."""
 _SAYS_OTHER = frozenset({200, 206, 404, 412, 416})
 """Statuses that speak of the object; a 403 or a 503 says nothing about it."""
 
@@ -199,12 +204,19 @@ async def send_body(
         try:
             await source.send(exchange, interval)
         except (AbortedAnswerError, UpstreamError) as error:
-            sent = exchange.body_sent()
-            if not read.may_ask_for_part and sent > _REPEAT_LIMIT:
-                raise AbortedAnswerError(str(error)) from error
-            _log.warning("an answer is continued from the origin after %d bytes: %s", sent, error)
-            await continue_from_origin(ctx, exchange, read, record, interval, sent)
+            await continue_if_allowed(ctx, exchange, read, record, interval, error)
     await exchange.end()
+
+
+async def continue_if_allowed(
+    ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, interval: Interval, error: FastcacheError
+) -> None:
+    """Ask the origin for what ``error`` kept from being sent, if that may be asked for; else AbortedAnswerError."""
+    sent = exchange.body_sent()
+    if not read.may_ask_for_part and sent > _REPEAT_LIMIT:
+        raise AbortedAnswerError(str(error)) from error
+    _log.warning("an answer is continued from the origin after %d bytes: %s", sent, error)
+    await continue_from_origin(ctx, exchange, read, record, interval, sent)
 
 
 async def continue_from_origin(
@@ -317,8 +329,5 @@ def _follows_at_once(interval: Interval, source: Source | None) -> bool:
 
 async def _send_refusal(exchange: Exchange, answer: LocalAnswer, cors: Headers, result: Result) -> None:
     """``cors`` comes from the origin's answer to this very request: without it a browser hides even the status."""
-    if answer.status == 412:
-        code, message = "PreconditionFailed", "At least one of the preconditions you specified did not hold."
-    else:
-        code, message = "InvalidRange", "The requested range is not satisfiable"
+    code, message = REFUSALS[answer.status]
     await exchange.send_error(answer.status, code, message, extra=answer.headers + cors, result=result)

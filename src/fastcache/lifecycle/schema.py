@@ -111,6 +111,27 @@ class Fill(Group):
     )
 
 
+class Hit(Group):
+    """Hits that compiled code answers by itself, under leases that the engine gave it."""
+
+    branch: Annotated[bool, kinds.SWITCH] = Field(
+        default=True, description="`off` leaves every request to the engine: slower, and the same answers."
+    )
+    parser: Annotated[str, kinds.choice("strict", "httptools")] = Field(
+        default="strict",
+        description="What reads their heads: a recogniser of the plain form, or httptools for comparison.",
+    )
+    leases: Annotated[int, kinds.number(1, 16_777_216)] = Field(
+        default=65_536, description="Objects leased at once; the least used give way."
+    )
+    memory: Annotated[int, kinds.size(0, TIB)] = Field(
+        default=128 * MIB, description="Bodies of up to 16 KiB that are kept in memory and answered from there."
+    )
+    files: Annotated[int, kinds.number(1, 1_048_576)] = Field(
+        default=8192, description="Cache files kept open for larger ones, as far as the limit of open files allows."
+    )
+
+
 class Settings(Group):
     """All settings, checked and frozen. ``fastcache.lifecycle.settings.load`` makes them.
 
@@ -214,6 +235,7 @@ class Settings(Group):
     limits: Limits = Field(default=Limits())
     timeouts: Timeouts = Field(default=Timeouts())
     fill: Fill = Field(default=Fill())
+    hit: Hit = Field(default=Hit())
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
     _notices: tuple[str, ...] = PrivateAttr(default=())

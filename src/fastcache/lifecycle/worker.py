@@ -18,11 +18,19 @@ import uvloop
 
 from fastcache import __version__
 from fastcache._core.fences import Fences
+from fastcache._core.hit_log import HitLog
+from fastcache._core.hits import Hits
+from fastcache._core.leases import Leases
 from fastcache.clock import SystemClock
 from fastcache.engine.context import Context
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
+from fastcache.engine.leasing import Lessor
 from fastcache.lifecycle.addresses import is_aws
-from fastcache.lifecycle.descriptors import connections_within_limit, idle_cache_files_within_limit
+from fastcache.lifecycle.descriptors import (
+    connections_within_limit,
+    idle_cache_files_within_limit,
+    leased_files_within_limit,
+)
 from fastcache.lifecycle.settings import Settings
 from fastcache.observe import log
 from fastcache.observe.access_log import AccessLog
@@ -34,6 +42,7 @@ from fastcache.protocol.requests import HeadLimits
 from fastcache.protocol.targets import Addressing
 from fastcache.server.admin import AdminServer, Health, Status
 from fastcache.server.frontend import Frontend
+from fastcache.server.hit_branch import build_hits
 from fastcache.server.listener import address_of, open_listener
 from fastcache.storage.metrics import StoreCounter
 from fastcache.storage.store import Store, StoreSettings
@@ -157,7 +166,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
     metrics = Metrics()
     fences = Fences()
     state = State()
-    max_connections = connections_within_limit(settings.limits.max_connections)
+    max_connections = connections_within_limit(settings.limits.max_connections, settings.hit.files)
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(_listening(settings))
         store = await _open_store(settings, fences, clock, metrics) if settings.cache else None
@@ -174,6 +183,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
             fields=settings.limits.header_fields,
             target=settings.limits.target_bytes,
         )
+        hits, log_of_hits = _hit_branch(settings, ctx, limits, max_connections)
         frontend = Frontend(
             ctx,
             limits=limits,
@@ -183,6 +193,8 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
             stall_timeout=settings.timeouts.client_stall,
             min_rate=settings.limits.min_client_rate,
             networks=settings.allow_from,
+            hits=hits,
+            hit_log=log_of_hits,
         )
         stack.push_async_callback(frontend.close)
         _register_gauges(metrics, ctx, frontend)
@@ -272,6 +284,18 @@ def _context(
         max_requests=settings.limits.max_requests_in_flight,
         allow_kms=settings.kms == "allow",
     )
+
+
+def _hit_branch(
+    settings: Settings, ctx: Context, limits: HeadLimits, max_connections: int
+) -> tuple[Hits | None, HitLog | None]:
+    """The compiled hit branch, where hits need not be asked about; ``ctx`` gets the lessor that feeds it."""
+    if not settings.hit.branch or ctx.store is None or ctx.authorization is not Authorization.NONE:
+        return None, None
+    files = leased_files_within_limit(settings.hit.files, max_connections)
+    leases = Leases(ctx.fences, settings.hit.leases, settings.hit.memory, files)
+    ctx.lessor = Lessor(leases, ctx.store, ctx.clock, ctx.ttls)
+    return build_hits(leases, ctx.metrics, ctx.access_log, limits, parser=settings.hit.parser)
 
 
 def _own_names() -> tuple[bytes, ...]:

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from fastcache.errors import ConfigError
@@ -50,7 +51,8 @@ class AccessLog:
         self._path = os.fspath(path)
         self._metrics = metrics
         self._limit = buffer_records
-        self._pending: deque[AccessRecord | threading.Event | None] = deque()  # None: reopen; Event: a flush waits
+        # None: reopen; Event: a flush waits
+        self._pending: deque[AccessRecord | Callable[[], Iterable[AccessRecord]] | threading.Event | None] = deque()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._torn = False
@@ -84,6 +86,16 @@ class AccessLog:
         self._pending.append(record)
         if not self._wake.is_set():
             self._wake.set()
+
+    def write_later(self, records: Callable[[], Iterable[AccessRecord]]) -> None:
+        """Have the writer's thread make records of requests that were counted already, and write them."""
+        self._pending.append(records)
+        self._wake.set()
+
+    @property
+    def backlog(self) -> int:
+        """What was handed over and not taken up yet."""
+        return len(self._pending)
 
     def reopen(self) -> None:
         """Open the path again (it was renamed away); what was handed over before goes to the old file."""
@@ -142,6 +154,9 @@ class AccessLog:
                 lines.append(line(item))
                 if len(lines) < BATCH_RECORDS:
                     continue
+            elif callable(item):
+                lines += [line(r) for r in item() if self.wants(r.status, r.result, r.error_code)]
+                continue
             self._append(lines)
             lines = []
             if item is None:

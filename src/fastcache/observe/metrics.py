@@ -55,7 +55,7 @@ class Metrics:
     """The counters, histograms and gauges of one process. Every method may be called from any thread.
 
     Compiled code takes ``counters`` with ``hit_slot()``, ``SENT_BYTES_SLOT``, ``CLIENT_OPENED_SLOT`` and
-    ``CLIENT_CLOSED_SLOT``, and ``request_seconds[Result.HIT]`` and ``first_byte_seconds[Result.HIT]``.
+    ``CLIENT_CLOSED_SLOT``, and ``request_seconds`` and ``first_byte_seconds`` of HIT and ERROR.
     """
 
     def __init__(self) -> None:
@@ -85,12 +85,21 @@ class Metrics:
             for method in HIT_METHODS
             for status in HIT_STATUSES
         }
+        self._cut_hit_slots = {
+            (method, status): self._request_slot(method, status, Result.ERROR)
+            for method in HIT_METHODS
+            for status in HIT_STATUSES
+        }
 
     # -- requests
 
     def hit_slot(self, method: bytes, status: int) -> int:
         """The slot of ``fastcache_requests_total`` for a HIT; KeyError unless GET or HEAD and one of HIT_STATUSES."""
         return self._hit_slots[method, status]
+
+    def cut_hit_slot(self, method: bytes, status: int) -> int:
+        """The same for an answer that broke off, which is an ERROR."""
+        return self._cut_hit_slots[method, status]
 
     def request_done(
         self,

@@ -158,6 +158,13 @@ def replayed_headers(
     return kept + checksums + fresh
 
 
+def replay_changes_in(record: HeadRecord, *, stored_for: float) -> float | None:
+    """Seconds until a hit on ``record`` leaves fields out that it carries now; None: it does not change."""
+    if stored_for > VOLATILE_AFTER or not any(_is_volatile(name.lower()) for name, _ in record.headers):
+        return None
+    return VOLATILE_AFTER - stored_for
+
+
 def not_modified_headers(headers: Headers) -> Headers:
     """What a 304 of ours carries of a hit's headers: CORS too, or a browser hides it from the page that asked."""
     return tuple((n, v) for n, v in headers if n.lower() in _IN_NOT_MODIFIED or n.lower().startswith(_CORS))

@@ -236,14 +236,18 @@ def render_response_head(status: int, reason: bytes, headers: Iterable[tuple[byt
         raise ValueError("a status has three digits")
     if _FORBIDDEN_IN_VALUE.search(reason):
         raise ValueError("CR, LF or NUL in a reason phrase")
-    parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, render_fields(headers))
+
+
+def render_fields(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Header fields, each with its CRLF. ValueError for a name or value that could end a line early."""
+    parts = []
     for name, value in headers:
         if not _TOKEN.match(name):
             raise ValueError("a header name is not a token")
         if _FORBIDDEN_IN_VALUE.search(value):
             raise ValueError("CR, LF or NUL in a header value")
         parts.append(b"%b: %b\r\n" % (name, value))
-    parts.append(b"\r\n")
     return b"".join(parts)
 
 

@@ -68,6 +68,21 @@ def render_error(
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'.encode()
 
 
+def error_pieces(code: str, message: str, host: str) -> tuple[bytes, bytes, bytes, bytes]:
+    """``render_error`` with its texts cut out: what stands before the resource, between it and the request id, between
+    that and the request id in the host id (``host`` and the request id), and behind it. The resource goes in as
+    ``xml_text`` writes it."""
+    mark = "\ue000"
+    whole = render_error(code, message, resource=mark, request_id=mark, host_id=host + mark)
+    before, between, after, end = whole.split(mark.encode())
+    return before, between, after, end
+
+
+def xml_text(value: bytes) -> bytes:
+    """``value`` as text of an element."""
+    return _text(value).encode()
+
+
 def _text(value: bytes | str) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     # A parser would turn a literal CR into LF, so it is written as a reference.

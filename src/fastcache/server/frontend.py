@@ -9,10 +9,13 @@ from collections.abc import Coroutine
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
+from fastcache._core.hit_log import HitLog
+from fastcache._core.hits import Hits
 from fastcache._core.reactor import Reactor
 from fastcache.engine.channel import ClientGoneError, PlainChannel
 from fastcache.engine.context import Context
-from fastcache.engine.dispatch import refuse, serve_request
+from fastcache.engine.dispatch import refuse, resume_answer, serve_request
+from fastcache.engine.hit_records import hit_records
 from fastcache.engine.serving import AbortedAnswerError
 from fastcache.errors import RequestError
 from fastcache.protocol.requests import HeadLimits
@@ -21,6 +24,10 @@ _log = logging.getLogger("fastcache.server")
 
 _SWEEP = 0.5
 """Seconds between two looks at the connections' timeouts."""
+_ANSWERING = 0.05
+"""Seconds between two looks, at a stop, at answers of the hit branch."""
+_LOG_BACKLOG = 1024
+"""Items that wait for the access log's writer before hits have to wait with theirs."""
 _HALF_CLOSED = 5.0
 """Seconds in which the answer to a client that ended its side must begin; it may have left altogether."""
 _SURPLUS = 256
@@ -48,8 +55,12 @@ class Frontend:
         stall_timeout: float,
         min_rate: int,
         networks: tuple[IPv4Network | IPv6Network, ...],
+        hits: Hits | None = None,
+        hit_log: HitLog | None = None,
     ) -> None:
         self._ctx = ctx
+        self._hits = hits
+        self._hit_log = hit_log
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._channels: dict[int, PlainChannel] = {}
@@ -70,6 +81,7 @@ class Frontend:
             min_rate=min_rate,
             surplus=min(_SURPLUS, max_connections // 4 + 16),
             networks=[(network.network_address.packed, network.prefixlen) for network in networks],
+            hits=hits,
         )
 
     # ---- life
@@ -85,6 +97,8 @@ class Frontend:
     async def drain(self, seconds: float) -> bool:
         """Accept no more, let requests in flight end. False when ``seconds`` passed before all had."""
         self._ctx.draining = True
+        if self._hits is not None:
+            self._hits.switch(False)  # the engine tells clients that the connection ends
         self.reactor.drain()  # whoever the kernel has accepted already is served
         self.reactor.stop_listening()
         for listener in self._listening:
@@ -92,7 +106,10 @@ class Frontend:
         self.reactor.close_idle()
         try:
             async with asyncio.timeout(seconds):
-                await self._idle.wait()
+                while self.in_flight:
+                    await self._idle.wait()
+                    if self.reactor.answering():
+                        await asyncio.sleep(_ANSWERING)
         except TimeoutError:
             return False
         return True
@@ -100,7 +117,7 @@ class Frontend:
     @property
     def in_flight(self) -> int:
         """Requests being answered."""
-        return len(self._tasks)
+        return len(self._tasks) + self.reactor.answering()
 
     async def close(self) -> None:
         """End what is left and give the loop back."""
@@ -112,6 +129,9 @@ class Frontend:
             self._sweeper.cancel()
         self._loop.remove_reader(self.reactor.fileno())
         self.reactor.shut_down()
+        if self._ctx.lessor is not None:
+            self._ctx.lessor.close()
+        self._tell_hits()
         self._count_connections()
 
     def _sweep(self) -> None:
@@ -119,7 +139,16 @@ class Frontend:
         self.reactor.sweep()
         if self._ctx.draining:
             self.reactor.close_idle()
+        if self._ctx.lessor is not None:
+            self._ctx.lessor.expire()
+        self._tell_hits()
         self._count_connections()
+
+    def _tell_hits(self) -> None:
+        """Hand what the hit branch noted down to the access log, unless that is behind already."""
+        log, access_log = self._hit_log, self._ctx.access_log
+        if log is not None and len(log) and access_log.backlog < _LOG_BACKLOG:
+            access_log.write_later(partial(hit_records, log.take(), self._limits, self._ctx.addressing))
 
     def _count_connections(self) -> None:
         stats = self.reactor.stats()
@@ -130,6 +159,7 @@ class Frontend:
 
     def on_request(self, cid: int, head: bytes) -> None:
         """A complete head: start its exchange."""
+        self._tell_hits()  # those before it, so that lines of the access log stay in order
         channel = self._channel(cid)
         if not self.reactor.admitted(cid):
             self._ctx.metrics.refused("address")
@@ -165,6 +195,22 @@ class Frontend:
             return
         channel.notify_gone()
         task.cancel()
+
+    def on_takeover(self, cid: int, head: bytes, lease_id: int, body_sent: int, seconds: float) -> None:
+        """The hit branch cannot go on with an answer: its next bytes have to be read or checked first."""
+        lessor = self._ctx.lessor
+        record = None if lessor is None else lessor.record_of(lease_id)
+        if record is None:
+            self.reactor.abort(cid)
+            return
+        channel = self._channel(cid)
+        answer = resume_answer(self._ctx, channel, head, self._limits, record, body_sent, seconds)
+        self._start(cid, self._run(channel, answer))
+
+    def on_leases_released(self) -> None:
+        """The last connection that was answered under some lease is through."""
+        if self._ctx.lessor is not None:
+            self._ctx.lessor.collect()
 
     def on_callback_error(self, cid: int, error: Exception) -> None:
         """A bug in one of the methods above; its connection is already reset."""

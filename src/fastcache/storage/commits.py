@@ -134,7 +134,7 @@ class Commits:
             else:
                 self._disk.space.add(change.size - reserved)
             extent = Extent(digest, tag, interval.start, interval.end, whole=whole, size=change.size)
-            extent.verified = -1  # the sums were made from the very bytes that were written
+            extent.mark_all_verified()  # the sums were made from the very bytes that were written
             if whole:
                 entry.disk_head = head
             if self.acceptable(entry, tag, token):

@@ -75,9 +75,10 @@ class Descriptors:
     async def _open(self, extent: Extent, generation: Generation) -> None:
         extent.pins += 1  # whoever asked may go away before the file is open
         try:
-            extent.fd, extent.header = await self._io.run(
+            extent.fd, header = await self._io.run(
                 self._files.open_file, extent.path, expected_header(extent, generation)
             )
+            extent.header, extent.data_offset = header, header.data_offset
         finally:
             del self._opening[extent]
             self.unpin(extent)

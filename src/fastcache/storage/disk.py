@@ -103,6 +103,8 @@ class ObjectDisk:
 
     def doom(self, entry: Entry, extents: Sequence[Extent]) -> None:
         """Take ``extents`` out of use; ``settle`` removes their files."""
+        if extents:
+            entry.revoke_leases()
         for extent in extents:
             extent.doomed = True
             self.queues.remove(extent)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastcache._core.extent_codec import FileHeader
+from fastcache._core.extents import ExtentState
 from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
 from fastcache.storage import layout
 
@@ -27,48 +28,37 @@ class Validation(NamedTuple):
     sent: int
 
 
-class Extent:
-    """One immutable file: an interval of a generation, or a whole small object."""
+class Extent(ExtentState):
+    """One immutable file: an interval of a generation, or a whole small object.
 
-    __slots__ = (
-        "closing",
-        "digest",
-        "doomed",
-        "end",
-        "fd",
-        "frequency",
-        "header",
-        "linked",
-        "pins",
-        "queue",
-        "size",
-        "start",
-        "tag",
-        "verified",
-        "whole",
-    )
+    The base holds what the hit path reads: ``start``, ``end``, ``fd`` (owned by the descriptor cache; open as long as
+    the extent is pinned, and some time after), which blocks this process has checked, and uses for the evictor.
+    """
+
+    __slots__ = ("closing", "digest", "doomed", "header", "leased", "linked", "pins", "queue", "size", "tag", "whole")
 
     def __init__(self, digest: bytes, tag: bytes, start: int, end: int, *, whole: bool, size: int) -> None:
+        super().__init__(start, end)
         self.digest = digest
         self.tag = tag
-        self.start = start
-        self.end = end
         self.whole = whole
         self.size = size
         """Bytes taken from the disk, counted until the file is unlinked *and* closed."""
-        self.fd = -1
-        """Owned by the descriptor cache; open as long as the extent is pinned, and some time after."""
         self.closing = 0
         """Descriptors given to an I/O thread to close."""
         self.pins = 0
+        self.leased = 0
+        """How many of the pins are leases': those end when the extent is evicted, so they do not keep it."""
         self.header: FileHeader | None = None
-        self.verified = 0
-        """Bit n is set when this process has checked block n."""
-        self.frequency = 0
         self.queue = 0
         """Which of the eviction queues holds it."""
         self.linked = True
         self.doomed = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a reader holds it open now."""
+        return self.pins > self.leased
 
     @property
     def gone(self) -> bool:
@@ -166,37 +156,47 @@ class Extents:
         return chosen
 
 
+class Lease(Protocol):
+    """A permission to answer from an entry without asking the engine; it rests on the entry as it was."""
+
+    def revoke(self) -> None:
+        """End it; what is being sent under it may go on."""
+        ...
+
+
 class Entry:
     """An object: its current head, what proves it, and the extents of the head's generation.
 
-    Read its public fields freely; only the store changes them.
+    Read its public fields freely; only the store changes them. Whatever a lease rests on takes the leases with it when
+    it changes, so that nobody has to remember to revoke them; a proof that is renewed leaves them as they are.
     """
 
     __slots__ = (
+        "_head",
+        "_validation",
+        "_voided",
         "directory",
         "disk_head",
         "doomed",
         "extents",
-        "head",
+        "leases",
         "loaded",
         "object_id",
         "overhead",
         "sent",
         "users",
-        "validation",
         "void_on_disk",
-        "voided",
     )
 
     def __init__(self, object_id: ObjectId, sent: int = 0) -> None:
         self.object_id = object_id
-        self.head: HeadRecord | None = None
-        self.validation: Validation | None = None
+        self.leases: set[Lease] = set()
+        self._head: HeadRecord | None = None
+        self._validation: Validation | None = None
+        self._voided = False
         self.sent = sent
         """The sequence number of the latest request whose answer was taken."""
         self.extents = Extents()
-        self.voided = False
-        """A write of the object was forwarded: the head must be proved again, and may not even serve as stale."""
         self.loaded = False
         self.users = 0
         """Fills, readers and disk operations under way: an entry in use is not forgotten."""
@@ -210,11 +210,51 @@ class Entry:
         self.void_on_disk = False
 
     @property
+    def head(self) -> HeadRecord | None:
+        """The current generation and its header set; None when nothing is known."""
+        return self._head
+
+    @head.setter
+    def head(self, head: HeadRecord | None) -> None:
+        if head is None or not same_content(head, self._head):
+            self.revoke_leases()
+        self._head = head
+
+    @property
+    def validation(self) -> Validation | None:
+        """What proves the head; None when it has to be proved before it is used."""
+        return self._validation
+
+    @validation.setter
+    def validation(self, validation: Validation | None) -> None:
+        if validation is None:
+            self.revoke_leases()
+        self._validation = validation
+
+    @property
+    def voided(self) -> bool:
+        """A write of the object was forwarded: the head must be proved again, and may not even serve as stale."""
+        return self._voided
+
+    @voided.setter
+    def voided(self, voided: bool) -> None:
+        if voided:
+            self.revoke_leases()
+        self._voided = voided
+
+    def revoke_leases(self) -> None:
+        """End every lease on this entry."""
+        if self.leases:
+            leases, self.leases = self.leases, set()
+            for lease in leases:
+                lease.revoke()
+
+    @property
     def on_disk(self) -> bool:
         return self.directory or len(self.extents) > 0 or any(extent.linked for extent in self.doomed)
 
     def is_generation(self, tag: bytes) -> bool:
-        return self.head is not None and self.head.generation.tag == tag
+        return self._head is not None and self._head.generation.tag == tag
 
 
 def same_content(left: HeadRecord | None, right: HeadRecord | None) -> bool:

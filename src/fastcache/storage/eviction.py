@@ -121,7 +121,7 @@ class EvictionQueues:
         if extent.queue != SMALL:
             return None
         self._small_bytes -= extent.size
-        if extent.frequency > 0 or extent.pins:
+        if extent.frequency > 0 or extent.is_read:
             extent.frequency = 0
             self._enter_main(extent)
             return None
@@ -135,7 +135,7 @@ class EvictionQueues:
         extent = self._main.popleft()
         if extent.queue != MAIN:
             return None
-        if extent.frequency > 0 or extent.pins:
+        if extent.frequency > 0 or extent.is_read:
             extent.frequency = max(0, extent.frequency - 1)
             self._main.append(extent)
             return None

@@ -71,6 +71,7 @@ class Evictor:
         """Keep only the size of an object that has not been asked for in a long time."""
         if not entry.loaded:
             return
+        entry.revoke_leases()
         total = entry.overhead
         for extent in entry.extents.clear():
             total += extent.size

@@ -71,8 +71,7 @@ class RangeReader:
     def unverified_or_cold(self, interval: Interval) -> bool:
         """Whether sending ``interval`` now might send unchecked bytes or wait for the disk. Cheap and loop-safe."""
         for extent, blocks in self._blocks(interval):
-            wanted = (1 << blocks.stop) - (1 << blocks.start)
-            if extent.verified & wanted != wanted:
+            if not extent.is_verified(blocks.start, blocks.stop - 1):
                 return True
         for piece in self.pieces:
             start = max(piece.start, interval.start)
@@ -105,7 +104,7 @@ class RangeReader:
             except CorruptFileError as error:
                 self._failed(extent, error)
                 raise
-            extent.verified |= (1 << blocks.stop) - (1 << blocks.start)
+            extent.mark_verified(blocks.start, blocks.stop - 1)
 
     def _unpin(self, extent: Extent, _: asyncio.Future[None]) -> None:
         self._descriptors.unpin(extent)

@@ -18,6 +18,7 @@ from fastcache.storage.evictor import Evictor
 from fastcache.storage.files import Files
 from fastcache.storage.io_threads import IoThreads
 from fastcache.storage.metrics import NoMetrics, StoreCounter, StoreMetrics
+from fastcache.storage.pins import Pins
 from fastcache.storage.reader import RangeReader
 from fastcache.storage.scanner import Scanner
 from fastcache.storage.settings import StoreSettings, StoreStats
@@ -173,7 +174,8 @@ class Store:
             if len(self._entries) < self.settings.max_objects_in_memory:
                 return
             digest, entry = next(iter(self._entries.items()))
-            if entry.users or entry.doomed or self._disk.locks.is_held(digest) or entry.voided:
+            in_use = entry.users or entry.doomed or entry.leases or self._disk.locks.is_held(digest)
+            if in_use or entry.voided:
                 self._entries.move_to_end(digest)
                 continue
             del self._entries[digest]
@@ -302,13 +304,21 @@ class Store:
                     lambda extent, error: self._fail_extent(entry, extent, error), lambda: self._left(entry),
                 )  # fmt: skip
                 for extent in extents:
-                    extent.frequency = min(3, extent.frequency + 1)
+                    extent.used()
         finally:
             if reader is None:
                 for extent in extents:
                     self._descriptors.unpin(extent)
                 entry.users -= 1
         return reader
+
+    def pin(self, entry: Entry, interval: Interval) -> Pins | None:
+        """The extents of ``interval`` held open; None unless they are open already, all of them. For whoever has just
+        read from them."""
+        extents = entry.extents.cover(interval)
+        if extents is None or any(extent.fd < 0 or extent.header is None for extent in extents) or self._closed:
+            return None
+        return Pins(self._descriptors, extents)
 
     async def _opened(self, entry: Entry, head: HeadRecord, extents: list[Extent]) -> bool:
         for extent in extents:

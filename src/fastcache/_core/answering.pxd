@@ -1,0 +1,19 @@
+from fastcache._core.connection cimport Connection
+from fastcache._core.table cimport ConnectionTable
+
+cdef enum:
+    ANSWERS_PER_TURN = 16        # pipelined requests of one connection answered before others have their turn
+
+cdef class AnsweringTable(ConnectionTable):
+    # True when the complete head of `length` octets at `rpos` was answered by the hit branch and the connection is free
+    # for its next request. Else its state says who goes on: ANSWERING, PARKED (the engine), FREE, or still HEAD when the
+    # hit branch does not answer it.
+    cdef bint answer(self, Connection* c, Py_ssize_t length) noexcept nogil
+
+    # Send what can be sent of an answer under way; returns as `answer` does.
+    cdef bint advance_answer(self, Connection* c) noexcept nogil
+
+    # Make the request at `rpos` the engine's, `end` being the index after its head (0: the head is over the limit).
+    cdef void park(self, Connection* c, Py_ssize_t end) noexcept nogil
+    cdef bint _keep_head(self, Connection* c) noexcept nogil
+    cdef void reset(self, Connection* c) noexcept nogil

@@ -1,0 +1,3 @@
+from fastcache._core.table import ConnectionTable
+
+class AnsweringTable(ConnectionTable): ...

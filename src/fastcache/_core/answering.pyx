@@ -1,0 +1,95 @@
+"""Connections on which the hit branch answers: the state between a complete head and the engine."""
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport malloc
+from libc.string cimport memcpy
+
+from fastcache._core.connection cimport (
+    ANSWERING,
+    HEAD,
+    PARKED,
+    PUMP_DEAD,
+    PUMP_DONE,
+    PUMP_FILE,
+    PUMP_TURN,
+    Connection,
+    monotonic_ns,
+    taken,
+)
+from fastcache._core.net cimport *
+from fastcache._core.sending cimport send_answer
+from fastcache._core.slots cimport queue_push
+
+
+cdef class AnsweringTable(ConnectionTable):
+    """What the reactor does with a request that a lease answers."""
+
+    cdef bint answer(self, Connection* c, Py_ssize_t length) noexcept nogil:
+        if not self.hits.begin(c, c.rbuf + c.rpos, length, self.now):
+            return False
+        c.state = ANSWERING
+        self.answering_count += 1
+        c.empty_lines = 0
+        c.deadline = 0
+        return self.advance_answer(c)
+
+    cdef bint advance_answer(self, Connection* c) noexcept nogil:
+        cdef uint64_t before = c.sent
+        cdef int result = send_answer(c, self.now)
+        if result == PUMP_DONE:
+            self.now = monotonic_ns()
+            self.hits.end(c, self.now, True)
+            self.answering_count -= 1
+            self.sent_total += c.sent
+            c.state = HEAD
+            c.sent = 0
+            c.rate_since = 0
+            c.requests += 1
+            c.rpos += c.asked
+            c.scan = 0
+            c.deadline = self.now + self.idle_ns
+            return True
+        if result == PUMP_DEAD:
+            self.free_connection(c)
+            return False
+        if not c.first_byte and c.sent:
+            c.first_byte = monotonic_ns()
+        if result == PUMP_FILE:
+            self.answering_count -= 1
+            self.park(c, c.rpos + c.asked)
+            return False
+        if c.head_left and c.head_kept == NULL and not self._keep_head(c):
+            self.reset(c)
+            return False
+        if c.deadline == 0:
+            c.stall_mark = taken(c)
+        if c.deadline == 0 or c.sent != before:
+            c.deadline = self.now + self.stall_ns
+        if result == PUMP_TURN:
+            self.enqueue_run(c)
+        return False
+
+    cdef bint _keep_head(self, Connection* c) noexcept nogil:
+        """The rendered head lies where the next one will be rendered: what is left of it moves out."""
+        c.head_kept = <char*>malloc(c.head_left)
+        if c.head_kept == NULL:
+            return False
+        memcpy(c.head_kept, c.head_at, c.head_left)
+        c.head_at = c.head_kept
+        return True
+
+    cdef void park(self, Connection* c, Py_ssize_t end) noexcept nogil:
+        c.state = PARKED
+        self.parked_count += 1
+        c.deadline = 0
+        c.empty_lines = 0
+        c.scan = end
+        c.waiting = 1
+        queue_push(&self.requests, c.slot)
+
+    cdef void reset(self, Connection* c) noexcept nogil:
+        """End a connection so that its peer cannot take what it got for a whole answer."""
+        cdef linger now
+        now.l_onoff = 1
+        now.l_linger = 0
+        setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
+        self.free_connection(c)

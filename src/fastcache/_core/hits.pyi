@@ -1,0 +1,33 @@
+from collections.abc import Callable, Sequence
+
+from fastcache._core.counters import Counters, Histogram
+from fastcache._core.hit_log import HitLog
+from fastcache._core.leases import Leases
+
+STATUSES: tuple[int, ...]
+
+_PlainFields = tuple[
+    bool, bytes, bytes, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None, bool
+]
+
+class Hits:
+    served: int
+    unrecognised: int
+    unleased: int
+    unready: int
+    taken_over: int
+    def __init__(
+        self,
+        leases: Leases,
+        counters: Counters,
+        histograms: tuple[Histogram, Histogram, Histogram, Histogram],
+        done_slots: Sequence[Sequence[int]],
+        failed_slots: Sequence[Sequence[int]],
+        sent_slot: int,
+        errors: Sequence[tuple[bytes, bytes, bytes, bytes]],
+        *,
+        log: HitLog | None = None,
+        parser: Callable[[bytes], _PlainFields | None] | None = None,
+        max_fields: int = 100,
+    ) -> None: ...
+    def switch(self, on: bool) -> None: ...

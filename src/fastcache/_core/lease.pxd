@@ -1,0 +1,68 @@
+"""One lease as a C struct: the planner's permission, good until a time and a fence, to answer for an object."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fastcache._core.conditions cimport FieldValue
+from fastcache._core.extents cimport ExtentData
+from fastcache._core.fences cimport fc_load
+
+cdef enum:
+    MEMO_BYTES = 16384       # bodies up to this size are answered from memory, head and body in one call
+    HEADERS_LIMIT = 6144     # bytes of stored header fields that a lease takes
+    RESOURCE_LIMIT = 2048    # bytes of the path as XML text, for errors; a longer one leaves errors to the engine
+
+cdef struct Lease:
+    # Ownership. One allocation with its texts and memo behind it, made by Leases.publish. `refs` counts the index (while
+    # `published`) and every connection that is being answered from it; the last one to let go puts `slot` on the list
+    # of the released, and the memory is freed, and the extents may be let go, when Python takes that list.
+    uint64_t hash
+    uint32_t slot
+    uint32_t generation      # of the slot; an id is generation << 32 | slot
+    uint32_t refs
+    uint8_t published
+    uint8_t used             # since the clock hand passed: one more round
+    uint8_t checksums_known  # whether a HEAD that asks for checksums can be answered
+    # what it rests on
+    const uint64_t* object_fence
+    const uint64_t* bucket_fence
+    uint64_t object_value
+    uint64_t bucket_value
+    int64_t proved_at        # CLOCK_BOOTTIME ns
+    int64_t get_ttl, head_ttl  # ns from then
+    int64_t until            # CLOCK_BOOTTIME ns: not good for anything from then on
+    # what it says
+    int64_t size
+    int64_t last_modified    # seconds, or NO_DATE
+    FieldValue host, path    # the spelling that it answers
+    FieldValue etag
+    FieldValue headers       # as replayed, each with its CRLF
+    FieldValue checksums     # likewise, for whole objects and those who asked
+    FieldValue not_modified  # the headers of a 304
+    FieldValue resource      # the path as XML text; length -1: errors are the engine's
+    char* memo               # the whole body, or NULL
+    # where the bytes are: extents of which none lies within another, ascending; their objects are kept by the index
+    uint32_t extent_count, extent_room
+    ExtentData** extents     # owned
+
+cdef inline uint64_t lease_id(const Lease* lease) noexcept nogil:
+    return (<uint64_t>lease.generation << 32) | lease.slot
+
+
+cdef inline bint lease_holds(const Lease* lease, int64_t now) noexcept nogil:
+    # A raised fence ends it at once, in every process.
+    return (
+        now < lease.until
+        and fc_load(lease.object_fence) == lease.object_value
+        and fc_load(lease.bucket_fence) == lease.bucket_value
+    )
+
+# The extent that holds byte `offset` and reaches farthest, or NULL.
+cdef ExtentData* lease_extent(const Lease* lease, int64_t offset) noexcept nogil
+
+# Room for `more` extents behind those that are there; False when there is no memory.
+cdef bint reserve_extents(Lease* lease, Py_ssize_t more) noexcept
+
+# Put an extent in its place among the others; room for it was reserved.
+cdef void insert_extent(Lease* lease, ExtentData* extent) noexcept
+
+# Copy `text` to `at`, which moves on.
+cdef FieldValue place_text(char** at, bytes text)

@@ -1,0 +1,381 @@
+"""The index of leases: looked up by the Host and path of a request, exactly as they were when the engine answered it.
+
+The engine decides, ``publish`` takes down what it decided, and the hit branch honours it; nothing is decided here. A
+lease ends when its time is up, a fence of its object is raised, the store changes anything it rests on (``revoke``), or
+others need its room: the least used go first (a clock with one bit). A connection that is being answered keeps its
+lease, and so the extents under it, until it is through; Python learns by ``take_released`` what it may let go then.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from fastcache._core.conditions cimport field_value
+from fastcache._core.dates cimport NO_DATE, read_http_date
+from fastcache._core.extents cimport ExtentData, ExtentState
+from fastcache._core.fences cimport fc_stripe
+from fastcache._core.lease cimport (
+    HEADERS_LIMIT,
+    MEMO_BYTES,
+    RESOURCE_LIMIT,
+    lease_extent,
+    lease_holds,
+    lease_id,
+    place_text,
+    reserve_extents,
+    insert_extent,
+)
+
+import os
+
+
+cdef extern from "leases.h" nogil:
+    uint64_t fc_name_hash(const char* text, size_t length, uint64_t state, const uint64_t* key)
+
+
+cdef enum:
+    MOST_LOOKS = 4096        # leases that the clock's hand passes for one that wants room
+
+
+cdef inline bint same(FieldValue left, FieldValue right) noexcept nogil:
+    return left.length == right.length and memcmp(left.text, right.text, left.length) == 0
+
+
+cdef class Leases:
+    """At most ``capacity`` leases, ``memo_bytes`` of bodies kept in memory and ``extents`` extents held open."""
+
+    def __cinit__(self, Fences fences not None, uint32_t capacity, Py_ssize_t memo_bytes, Py_ssize_t extents):
+        cdef uint32_t i
+        cdef uint64_t size = 8
+        cdef bytes random
+        if not 0 < capacity <= 1 << 24 or memo_bytes < 0 or extents < 1:
+            raise ValueError("an index needs room")
+        while size < 2 * <uint64_t>capacity:
+            size *= 2
+        self.fences = fences
+        self.capacity = self.free_count = capacity
+        self.mask = size - 1
+        self.memo_limit = memo_bytes
+        self.extent_limit = extents
+        self.places = <Place*>calloc(size, sizeof(Place))
+        self.slots = <Lease**>calloc(capacity, sizeof(Lease*))
+        self.generations = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+        self.free_slots = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+        self.released = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+        if (self.places == NULL or self.slots == NULL or self.generations == NULL or self.free_slots == NULL
+                or self.released == NULL):
+            raise MemoryError
+        for i in range(capacity):
+            self.free_slots[i] = capacity - 1 - i
+            self.generations[i] = 1  # so that no id is 0
+        random = os.urandom(16)
+        memcpy(self.key, <const char*>random, 16)
+        self.kept = [None] * capacity
+        self.given_back = []
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.slots != NULL:
+            for i in range(self.capacity):
+                if self.slots[i] != NULL:
+                    free(self.slots[i].extents)
+                    free(self.slots[i])
+        free(self.places)
+        free(self.slots)
+        free(self.generations)
+        free(self.free_slots)
+        free(self.released)
+
+    def __len__(self) -> int:
+        return self.capacity - self.free_count
+
+    @property
+    def memo_bytes(self) -> int:
+        """Bytes of bodies kept in memory."""
+        return self.memo_used
+
+    @property
+    def open_extents(self) -> int:
+        """Extents that leases without a body in memory hold open; one of two leases counts twice."""
+        return self.extents_used
+
+    def publish(
+        self, bytes host not None, bytes path not None, object_id, token, *, double proved_at, double get_ttl,
+        double head_ttl, double until, bytes etag not None, int64_t size, bytes last_modified, bytes headers not None,
+        bytes checksums not None, bytes not_modified not None, bytes resource, bint checksums_known, bytes memo,
+        list extents not None,
+    ):
+        """Answer requests with this very Host and path from now on; the lease's id, or 0 when there is no room for it.
+
+        ``object_id`` and ``token`` name the fences, ``proved_at`` is CLOCK_BOOTTIME seconds of the proof and the TTLs
+        seconds from then; ``until`` ends it whatever they say. ``headers``, ``checksums`` and ``not_modified`` are
+        fields with their CRLFs. ``resource`` is the path as XML text, None to leave errors to the engine. ``memo`` is
+        the whole body or None. ``extents`` (ExtentState, ascending) stay open as long as the id is not released,
+        unless there is a memo; more can be added. A lease of the same name is revoked.
+        """
+        cdef uint64_t epoch, object_value, bucket_value
+        cdef const uint8_t* digest = object_id.digest
+        cdef const uint8_t* bucket_digest = object_id.bucket_digest
+        cdef Py_ssize_t memo_length = 0 if memo is None else len(memo)
+        cdef Py_ssize_t total
+        cdef Lease* lease
+        cdef char* at
+        cdef ExtentState extent
+        epoch, object_value, bucket_value = token
+        if (epoch != self.fences.epoch or size < 0 or len(headers) + len(checksums) > HEADERS_LIMIT
+                or len(not_modified) > HEADERS_LIMIT or (memo is not None and memo_length != size)
+                or memo_length > MEMO_BYTES):
+            return 0
+        if resource is not None and len(resource) > RESOURCE_LIMIT:
+            resource = None
+        lease = self._named(host, path)
+        if lease != NULL:
+            self.unlink(lease)
+        if not self._find_room(memo_length, 0 if memo is not None else len(extents)):
+            return 0
+        total = (len(host) + len(path) + len(etag) + len(headers) + len(checksums) + len(not_modified)
+                 + (0 if resource is None else len(resource)) + memo_length)
+        lease = <Lease*>malloc(sizeof(Lease) + total + 1)
+        if lease == NULL:
+            raise MemoryError
+        memset(lease, 0, sizeof(Lease))
+        if not reserve_extents(lease, len(extents)):
+            free(lease)
+            raise MemoryError
+        at = <char*>lease + sizeof(Lease)
+        lease.host = place_text(&at, host)
+        lease.path = place_text(&at, path)
+        lease.etag = place_text(&at, etag)
+        lease.headers = place_text(&at, headers)
+        lease.checksums = place_text(&at, checksums)
+        lease.not_modified = place_text(&at, not_modified)
+        lease.resource = place_text(&at, b"" if resource is None else resource)
+        if resource is None:
+            lease.resource.length = -1
+        if memo is not None:
+            lease.memo = at
+            memcpy(at, <const char*>memo, memo_length)
+        lease.object_fence = &self.fences.shared.objects[fc_stripe(digest)]
+        lease.bucket_fence = &self.fences.shared.buckets[fc_stripe(bucket_digest)]
+        lease.object_value = object_value
+        lease.bucket_value = bucket_value
+        lease.proved_at = <int64_t>(proved_at * 1e9)
+        lease.get_ttl = <int64_t>(get_ttl * 1e9)
+        lease.head_ttl = <int64_t>(head_ttl * 1e9)
+        lease.until = <int64_t>(until * 1e9)
+        lease.size = size
+        lease.last_modified = (
+            NO_DATE if last_modified is None else read_http_date(last_modified, len(last_modified), NO_DATE)
+        )
+        lease.checksums_known = checksums_known
+        lease.refs = 1
+        self.free_count -= 1
+        lease.slot = self.free_slots[self.free_count]
+        lease.generation = self.generations[lease.slot]
+        self.slots[lease.slot] = lease
+        self.kept[lease.slot] = []
+        self.memo_used += memo_length
+        for extent in extents:
+            self._keep_extent(lease, extent)
+        self._link(lease)
+        self.published += 1
+        return lease_id(lease)
+
+    def extend(self, uint64_t lease_id, list extents not None):
+        """Add extents to a published lease without a memo. False when it is gone, or there is no room: revoke it.
+
+        None of all may lie within another; those that are there already are passed over.
+        """
+        cdef Lease* lease = self.of_id(lease_id)
+        cdef ExtentState extent
+        cdef list fresh
+        if lease == NULL or not lease.published or lease.memo != NULL:
+            return False
+        fresh = [extent for extent in extents if lease_extent(lease, (<ExtentState>extent).data.start) != &(<ExtentState>extent).data]
+        lease.refs += 1  # room is made by revoking others, and this one must outlive that
+        room = self._find_room(0, len(fresh)) and lease.published
+        self.let_go(lease)
+        if not room:
+            return False
+        if not reserve_extents(lease, len(fresh)):
+            raise MemoryError
+        for extent in fresh:
+            self._keep_extent(lease, extent)
+        return True
+
+    cdef void _keep_extent(self, Lease* lease, ExtentState extent):
+        insert_extent(lease, &extent.data)
+        if lease.memo == NULL:
+            self.extents_used += 1
+        extent.watch_residency()
+        (<list>self.kept[lease.slot]).append(extent)
+
+    def revoke(self, uint64_t lease_id):
+        """End a lease; nothing happens when it has ended."""
+        cdef Lease* lease = self.of_id(lease_id)
+        if lease != NULL and lease.published:
+            self.unlink(lease)
+
+    def revoke_all(self):
+        """End every lease: the rules have changed."""
+        cdef uint32_t i
+        for i in range(self.capacity):
+            if self.slots[i] != NULL and self.slots[i].published:
+                self.unlink(self.slots[i])
+
+    def expire(self, double now, uint32_t looks):
+        """End leases among the next ``looks`` slots whose time (CLOCK_BOOTTIME seconds) is up; call it regularly."""
+        cdef Lease* lease
+        cdef int64_t nanoseconds = <int64_t>(now * 1e9)
+        for _ in range(looks if looks < self.capacity else self.capacity):
+            self.hand = self.hand + 1 if self.hand + 1 < self.capacity else 0
+            lease = self.slots[self.hand]
+            if lease != NULL and lease.published and not lease_holds(lease, nanoseconds):
+                self.unlink(lease)
+
+    def take_released(self):
+        """The ids of leases that nobody uses any more; what was kept open for them may be let go."""
+        cdef list ids
+        self._reclaim()
+        ids, self.given_back = self.given_back, []
+        return ids
+
+    cdef void _reclaim(self):
+        cdef uint32_t slot
+        cdef Lease* lease
+        while self.released_count:
+            self.released_count -= 1
+            slot = self.released[self.released_count]
+            lease = self.slots[slot]
+            self.given_back.append(lease_id(lease))
+            if lease.memo != NULL:
+                self.memo_used -= lease.size
+            else:
+                self.extents_used -= lease.extent_count
+            self.slots[slot] = NULL
+            self.kept[slot] = None
+            free(lease.extents)
+            free(lease)
+            self.generations[slot] += 1
+            if self.generations[slot] == 0:
+                self.generations[slot] = 1
+            self.free_slots[self.free_count] = slot
+            self.free_count += 1
+
+    def lookup(self, bytes host not None, bytes path not None) -> int:
+        """The id under which requests with this Host and path are answered, 0 when they are not."""
+        cdef Lease* lease = self._named(host, path)
+        return 0 if lease == NULL else lease_id(lease)
+
+    def holds(self, uint64_t lease_id, double now) -> bool:
+        """Whether a lease is published and still good at ``now`` (CLOCK_BOOTTIME seconds)."""
+        cdef Lease* lease = self.of_id(lease_id)
+        return lease != NULL and lease.published and lease_holds(lease, <int64_t>(now * 1e9))
+
+    def covers(self, uint64_t lease_id, int64_t start, int64_t end) -> bool:
+        """Whether the lease can answer for bytes ``start`` to ``end``."""
+        cdef Lease* lease = self.of_id(lease_id)
+        cdef ExtentData* extent
+        if lease == NULL:
+            return False
+        if lease.memo != NULL:
+            return True
+        while start < end:
+            extent = lease_extent(lease, start)
+            if extent == NULL:
+                return False
+            start = extent.end
+        return True
+
+    # ---- C side ---------------------------------------------------------------------------------------------------
+
+    cdef Lease* of_id(self, uint64_t lease_id) noexcept nogil:
+        cdef uint32_t slot = <uint32_t>lease_id
+        if slot >= self.capacity or self.slots[slot] == NULL:
+            return NULL
+        return self.slots[slot] if self.slots[slot].generation == <uint32_t>(lease_id >> 32) else NULL
+
+    cdef Lease* find(self, FieldValue host, FieldValue path) noexcept nogil:
+        cdef uint64_t hash = fc_name_hash(path.text, path.length, fc_name_hash(host.text, host.length, 0, self.key), self.key)
+        cdef uint64_t i = hash & self.mask
+        cdef Lease* lease
+        while self.places[i].slot:
+            if self.places[i].hash == hash:
+                lease = self.slots[self.places[i].slot - 1]
+                if same(lease.path, path) and same(lease.host, host):
+                    return lease
+            i = (i + 1) & self.mask
+        return NULL
+
+    cdef void let_go(self, Lease* lease) noexcept nogil:
+        lease.refs -= 1
+        if lease.refs == 0:
+            self.released[self.released_count] = lease.slot
+            self.released_count += 1
+
+    cdef void unlink(self, Lease* lease) noexcept nogil:
+        """Out of the index. Open addressing without tombstones: who probed past the place moves up."""
+        cdef uint64_t hole = lease.hash & self.mask
+        cdef uint64_t next, home
+        while self.places[hole].slot != lease.slot + 1:
+            hole = (hole + 1) & self.mask
+        next = hole
+        while True:
+            next = (next + 1) & self.mask
+            if not self.places[next].slot:
+                break
+            home = self.places[next].hash & self.mask
+            if ((next - home) & self.mask) >= ((next - hole) & self.mask):
+                self.places[hole] = self.places[next]
+                hole = next
+        self.places[hole].slot = 0
+        lease.published = 0
+        self.revoked += 1
+        self.let_go(lease)
+
+    cdef void _link(self, Lease* lease) noexcept nogil:
+        cdef uint64_t i
+        lease.hash = fc_name_hash(
+            lease.path.text, lease.path.length, fc_name_hash(lease.host.text, lease.host.length, 0, self.key), self.key
+        )
+        i = lease.hash & self.mask
+        while self.places[i].slot:
+            i = (i + 1) & self.mask
+        self.places[i].hash = lease.hash
+        self.places[i].slot = lease.slot + 1
+        lease.published = 1
+
+    cdef Lease* _named(self, bytes host, bytes path) noexcept:
+        return self.find(field_value(host), field_value(path))
+
+    cdef bint _find_room(self, Py_ssize_t memo, Py_ssize_t extents):
+        """Whether there is room, after revoking what was not used since the clock's hand last passed, if need be.
+
+        What a connection still uses is given back later, and the hand passes a bounded number of leases at a time, so
+        that room may be lacking although something could go.
+        """
+        cdef int looks = MOST_LOOKS
+        cdef bint crowded_memo, crowded_extents
+        cdef Lease* lease
+        if memo > self.memo_limit or extents > self.extent_limit:
+            return False
+        while True:
+            self._reclaim()
+            crowded_memo = self.memo_used + memo > self.memo_limit
+            crowded_extents = self.extents_used + extents > self.extent_limit
+            if not crowded_memo and not crowded_extents and self.free_count:
+                return True
+            while looks:
+                looks -= 1
+                self.hand = self.hand + 1 if self.hand + 1 < self.capacity else 0
+                lease = self.slots[self.hand]
+                if lease == NULL or not lease.published:
+                    continue
+                if lease.used:
+                    lease.used = 0
+                elif (not self.free_count or (crowded_memo and lease.memo != NULL)
+                        or (crowded_extents and lease.memo == NULL and lease.extent_count)):
+                    self.unlink(lease)
+                    break
+            if not looks:
+                return False

@@ -1,0 +1,17 @@
+"""The plain form of a GET or HEAD: what the hit branch understands. It gives up on anything else."""
+
+from fastcache._core.conditions cimport FieldValue, Preconditions
+
+cdef struct PlainRequest:
+    # Every text lies in the caller's buffer and is valid as long as that buffer is. A field that is not there has NULL.
+    bint is_head
+    bint checksum_mode           # x-amz-checksum-mode: enabled
+    FieldValue host
+    FieldValue path              # the target without a neutral query
+    FieldValue range
+    FieldValue if_range
+    Preconditions conditions
+
+# True and `out` when the `length` octets at `head`, its empty line included, are a plain request with at most
+# `max_fields` fields. False says nothing about a request but that somebody else has to look at it.
+cdef bint recognise(const char* head, Py_ssize_t length, int max_fields, PlainRequest* out) noexcept nogil

@@ -1,0 +1,233 @@
+"""A strict recogniser in front of the hit branch: GET or HEAD of a path in the one form that clients really send.
+
+Theory of operation. httptools stays the authority on framing: what is recognised here is a small part of what it (and
+``protocol.requests``) accepts, and is read by all three alike, which a differential test holds. Whatever is not certain
+(another method, form, version or line end; a body; a field that is repeated, or that is not on the list and might change
+the answer) is not recognised, and the engine reads the head anew. There is no error here.
+
+The target and Host are not judged: the hit branch looks them up, octet by octet, among those that the engine has read
+and answered before.
+"""
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memchr, memcmp, memset
+
+
+cdef extern from "recogniser.h" nogil:
+    size_t fc_count_controls(const unsigned char* text, size_t length, int* high)
+
+
+cdef uint8_t[256] TOKEN  # RFC 9110 section 5.6.2: 1 for the characters of a field name
+
+
+cdef void fill_token_table() noexcept:
+    cdef int octet
+    for octet in range(256):
+        TOKEN[octet] = (
+            c"0" <= octet <= c"9" or c"a" <= octet <= c"z" or c"A" <= octet <= c"Z"
+            or (octet > 0x20 and octet < 0x7f and memchr(<const char*>b"!#$%&'*+-.^_`|~", octet, 15) != NULL)
+        )
+
+
+fill_token_table()
+
+
+cdef inline bint is_name(const char* text, Py_ssize_t length, const char* lower, Py_ssize_t wanted) noexcept nogil:
+    """Whether a field name is ``lower``, without regard to case. Only token characters are compared, of which none but
+    a letter becomes another token character by the bit that makes it lower case."""
+    cdef Py_ssize_t i
+    if length != wanted:
+        return False
+    for i in range(wanted):
+        if (text[i] | 0x20) != lower[i]:
+            return False
+    return True
+
+
+cdef inline bint take(FieldValue* slot, const char* text, Py_ssize_t length) noexcept nogil:
+    """Keep a field's value; False when the field was there before."""
+    if slot.text != NULL:
+        return False
+    slot.text = text
+    slot.length = length
+    return True
+
+
+cdef struct Seen:
+    # Fields whose value is nothing to the cache, but of which two would be one too many.
+    bint authorization, date, payload, connection, length, checksum_mode
+
+
+cdef inline bint once(bint* seen) noexcept nogil:
+    if seen[0]:
+        return False
+    seen[0] = True
+    return True
+
+
+cdef bint take_amz_field(
+    const char* name, Py_ssize_t n, const char* value, Py_ssize_t length, PlainRequest* out, Seen* seen
+) noexcept nogil:
+    """The ``x-amz-*`` fields that a lease covers (SEMANTICS 20); any other may change the answer."""
+    if is_name(name, n, b"x-amz-date", 10):
+        return once(&seen.date)
+    if is_name(name, n, b"x-amz-content-sha256", 20):
+        return once(&seen.payload)
+    if is_name(name, n, b"x-amz-checksum-mode", 19):
+        out.checksum_mode = is_name(value, length, b"enabled", 7)
+        return once(&seen.checksum_mode)
+    return (
+        is_name(name, n, b"x-amz-security-token", 20)
+        or is_name(name, n, b"x-amz-user-agent", 16)
+        or is_name(name, n, b"x-amz-api-version", 17)
+    )
+
+
+cdef bint take_field(
+    const char* name, Py_ssize_t n, const char* value, Py_ssize_t length, PlainRequest* out, Seen* seen
+) noexcept nogil:
+    """One field; False when the request is not plain because of it."""
+    cdef char first = name[0] | 0x20
+    if first == c"x":
+        if n >= 6 and is_name(name, 6, b"x-amz-", 6):
+            return take_amz_field(name, n, value, length, out, seen)
+    elif first == c"h":
+        if is_name(name, n, b"host", 4):
+            return take(&out.host, value, length)
+        return not is_name(name, n, b"http2-settings", 14)
+    elif first == c"a":
+        if is_name(name, n, b"authorization", 13):
+            return once(&seen.authorization)
+    elif first == c"r":
+        if is_name(name, n, b"range", 5):
+            return take(&out.range, value, length)
+    elif first == c"i":
+        if is_name(name, n, b"if-match", 8):
+            return take(&out.conditions.if_match, value, length)
+        if is_name(name, n, b"if-none-match", 13):
+            return take(&out.conditions.if_none_match, value, length)
+        if is_name(name, n, b"if-modified-since", 17):
+            return take(&out.conditions.if_modified_since, value, length)
+        if is_name(name, n, b"if-unmodified-since", 19):
+            return take(&out.conditions.if_unmodified_since, value, length)
+        if is_name(name, n, b"if-range", 8):
+            return take(&out.if_range, value, length)
+    elif first == c"c":
+        if is_name(name, n, b"connection", 10):
+            return is_name(value, length, b"keep-alive", 10) and once(&seen.connection)
+        if is_name(name, n, b"content-length", 14):
+            return length == 1 and value[0] == c"0" and once(&seen.length)
+        return not (is_name(name, n, b"cache-control", 13) or is_name(name, n, b"cookie", 6))
+    elif first == c"t":
+        return not (
+            is_name(name, n, b"transfer-encoding", 17) or is_name(name, n, b"te", 2) or is_name(name, n, b"trailer", 7)
+        )
+    elif first == c"e":
+        return not is_name(name, n, b"expect", 6)
+    elif first == c"u":
+        return not is_name(name, n, b"upgrade", 7)
+    elif first == c"o":
+        return not is_name(name, n, b"origin", 6)
+    elif first == c"p":
+        return not (is_name(name, n, b"pragma", 6) or (n >= 6 and is_name(name, 6, b"proxy-", 6)))
+    elif first == c"k":
+        return not is_name(name, n, b"keep-alive", 10)
+    return True
+
+
+cdef bint take_request_line(const char* head, Py_ssize_t length, PlainRequest* out) noexcept nogil:
+    """``length`` octets without their CRLF: GET or HEAD, one space, an origin-form target, one space, HTTP/1.1."""
+    cdef Py_ssize_t method = 4
+    if length < 14 or memcmp(head + length - 9, b" HTTP/1.1", 9) != 0:
+        return False
+    if memcmp(head, b"GET ", 4) != 0:
+        if memcmp(head, b"HEAD ", 5) != 0:
+            return False
+        method = 5
+        out.is_head = True
+    out.path.text = head + method
+    out.path.length = length - 9 - method
+    if out.path.length < 1 or out.path.text[0] != c"/" or memchr(out.path.text, c" ", out.path.length) != NULL:
+        return False
+    if not out.is_head and out.path.length > 15 and memcmp(out.path.text + out.path.length - 15, b"?x-id=GetObject", 15) == 0:
+        out.path.length -= 15  # some SDKs repeat the operation's name (SEMANTICS, "key noise")
+    return memchr(out.path.text, c"?", out.path.length) == NULL
+
+
+cdef bint recognise(const char* head, Py_ssize_t length, int max_fields, PlainRequest* out) noexcept nogil:
+    cdef const char* end
+    cdef const char* value
+    cdef Py_ssize_t position, line, name
+    cdef Py_ssize_t lines = 2
+    cdef int high = 0
+    cdef Seen seen
+    memset(out, 0, sizeof(PlainRequest))
+    memset(&seen, 0, sizeof(Seen))
+    if length < 18:
+        return False
+    end = <const char*>memchr(head, c"\n", length)
+    if end == NULL or end == head or (end - 1)[0] != c"\r" or not take_request_line(head, end - head - 1, out):
+        return False
+    position = end - head + 1
+    while True:
+        end = <const char*>memchr(head + position, c"\n", length - position)
+        if end == NULL:
+            return False
+        line = end - head - position - 1  # without CRLF
+        if line < 0 or (end - 1)[0] != c"\r":
+            return False
+        if line == 0:
+            break
+        if lines - 1 > max_fields:
+            return False
+        name = 0
+        while TOKEN[<uint8_t>head[position + name]]:  # ends at the CR at the latest
+            name += 1
+        if name == 0 or head[position + name] != c":":
+            return False
+        value = head + position + name + 1
+        line -= name + 1
+        while line > 0 and value[0] == c" ":
+            value += 1
+            line -= 1
+        while line > 0 and value[line - 1] == c" ":
+            line -= 1
+        if not take_field(head + position, name, value, line, out, &seen):
+            return False
+        lines += 1
+        position = end - head + 1
+    # Two controls to every line are its CRLF, so that no other stands anywhere; nothing follows the empty line.
+    return (
+        end - head + 1 == length
+        and out.host.length > 0
+        and fc_count_controls(<const unsigned char*>head, <size_t>length, &high) == <size_t>(2 * lines)
+        and not high
+    )
+
+
+# --- Python face -----------------------------------------------------------------------------------------------------
+
+cdef object text_of(FieldValue value):
+    return None if value.text == NULL else value.text[:value.length]
+
+
+def recognised(bytes head not None, int max_fields=100):
+    """What is recognised in ``head``: None, or a dict of method, path, host, range, checksum_mode and conditions.
+
+    For tests and tools; the hit branch calls ``recognise``.
+    """
+    cdef PlainRequest plain
+    if not recognise(head, len(head), max_fields, &plain):
+        return None
+    return {
+        "method": b"HEAD" if plain.is_head else b"GET",
+        "host": text_of(plain.host),
+        "path": text_of(plain.path),
+        "range": text_of(plain.range),
+        "if-range": text_of(plain.if_range),
+        "if-match": text_of(plain.conditions.if_match),
+        "if-none-match": text_of(plain.conditions.if_none_match),
+        "if-modified-since": text_of(plain.conditions.if_modified_since),
+        "if-unmodified-since": text_of(plain.conditions.if_unmodified_since),
+        "checksum-mode": bool(plain.checksum_mode),
+    }

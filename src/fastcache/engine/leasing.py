@@ -1,0 +1,176 @@
+"""Leases: what the engine tells the hit branch after it has answered a read (DESIGN section 5).
+
+The hit branch decides nothing. Here it is decided, right after an answer that the rules of ``policy`` allowed without
+asking the origin, that the same request may be answered so until the TTL has passed: with the very header blocks that
+the engine would render, and the extents that it has just sent from. A lease rests on the entry as it is; the store ends
+it with any change (``storage.entry.Entry``), a raised fence ends it at once in every process.
+"""
+
+from __future__ import annotations
+
+from fastcache._core.leases import Leases
+from fastcache.clock import Clock
+from fastcache.model import ChecksumState, HeadRecord, Interval
+from fastcache.policy.freshness import Ttls
+from fastcache.policy.stored_headers import not_modified_headers, replay_changes_in, replayed_headers
+from fastcache.protocol.requests import RequestHead
+from fastcache.protocol.responses import render_fields
+from fastcache.protocol.s3errors import xml_text
+from fastcache.storage.entry import Entry, Validation
+from fastcache.storage.pins import Pins
+from fastcache.storage.store import Store
+
+MEMO_BYTES = 16 * 1024
+"""Objects up to this size are answered from memory (DESIGN section 5: below it one ``writev`` beats ``sendfile``)."""
+_NOTHING = Interval(0, 0)
+_LOOKS = 4096
+"""Leases looked at each time for ended ones."""
+_NEUTRAL_QUERY = b"?x-id=GetObject"
+
+
+class HeldLease:
+    """A lease as the engine knows it, from its publication until nobody sends under it any more."""
+
+    __slots__ = ("_lessor", "entry", "id", "name", "pins", "proved_at", "record")
+
+    def __init__(
+        self, lessor: Lessor, lease_id: int, name: tuple[bytes, bytes], entry: Entry, record: HeadRecord,
+        proof: Validation, pins: Pins,
+    ) -> None:  # fmt: skip
+        self._lessor = lessor
+        self.id = lease_id
+        self.name = name
+        """Host and path, as the client wrote them."""
+        self.entry = entry
+        self.record = record
+        self.proved_at = proof.at
+        self.pins = pins
+
+    def revoke(self) -> None:
+        self._lessor.revoke(self)
+
+
+class Lessor:
+    """Publishes leases, and lets go what they held when they are through. Loop thread only."""
+
+    def __init__(self, leases: Leases, store: Store, clock: Clock, ttls: Ttls) -> None:
+        self._leases = leases
+        self._store = store
+        self._clock = clock
+        self._ttls = ttls
+        self._held: dict[int, HeldLease] = {}
+
+    def offer(self, head: RequestHead, entry: Entry, record: HeadRecord, interval: Interval | None) -> None:
+        """Lease what was just answered to requests like ``head``: ``interval`` of the object, or None for an answer
+        without stored bytes.
+
+        The answer rested on the entry's proof alone; had the request demanded more, it would not be recognised.
+        """
+        name = _name(head)
+        proof = entry.validation
+        if name is None or proof is None or entry.head is not record or entry.voided:
+            return
+        former = next((lease for lease in entry.leases if isinstance(lease, HeldLease) and lease.name == name), None)
+        if former is not None and self._suffices(former, proof, interval):
+            return
+        pins = self._store.pin(entry, interval or _NOTHING)
+        if pins is None or not pins.raw:
+            return
+        self._publish(name, entry, record, proof, pins, former)
+        self.collect()
+
+    def record_of(self, lease_id: int) -> HeadRecord | None:
+        """What a lease answers with; None when it is not known any more."""
+        lease = self._held.get(lease_id)
+        return None if lease is None else lease.record
+
+    def revoke(self, lease: HeldLease) -> None:
+        """End a lease."""
+        self._leases.revoke(lease.id)
+        self.collect()
+
+    def collect(self) -> None:
+        """Let go what was held for leases that are through."""
+        for lease_id in self._leases.take_released():
+            lease = self._held.pop(lease_id, None)
+            if lease is not None:
+                lease.entry.leases.discard(lease)
+                lease.pins.release()
+
+    def expire(self) -> None:
+        """Look for leases whose time is up; to be called about twice a second."""
+        self._leases.expire(self._clock.boot(), _LOOKS)
+        self.collect()
+
+    def close(self) -> None:
+        """End every lease."""
+        self._leases.revoke_all()
+        self.collect()
+
+    def _suffices(self, lease: HeldLease, proof: Validation, interval: Interval | None) -> bool:
+        """Whether a lease is as good as a new one would be, or can be made so by adding extents."""
+        if lease.proved_at != proof.at or not self._leases.holds(lease.id, self._clock.boot()):
+            return False
+        if interval is None or self._leases.covers(lease.id, interval.start, interval.end):
+            return True
+        if lease.record.generation.size <= MEMO_BYTES:
+            return False
+        pins = self._store.pin(lease.entry, interval)
+        if pins is None or not pins.raw:
+            return True
+        if not self._leases.extend(lease.id, list(pins.extents)):
+            pins.release()
+            return False
+        lease.pins.take(pins)
+        return True
+
+    def _publish(
+        self, name: tuple[bytes, bytes], entry: Entry, record: HeadRecord, proof: Validation, pins: Pins,
+        former: HeldLease | None,
+    ) -> None:  # fmt: skip
+        if former is not None:
+            pins.add(former.pins.extents)
+        extents = sorted(pins.extents, key=lambda extent: extent.start)
+        size = record.generation.size
+        memo = pins.read_whole(size) if 0 < size <= MEMO_BYTES else b"" if not size else None
+        if memo is not None:
+            pins.release()
+        age = max(0.0, self._clock.wall() - record.stored_at)
+        headers = replayed_headers(record, age=0.0, whole_object=False, checksum_mode=False, stored_for=age)
+        changes_in = replay_changes_in(record, stored_for=age)
+        until = proof.at + max(self._ttls.get, self._ttls.head)
+        lease_id = self._leases.publish(
+            *name,
+            entry.object_id,
+            proof.token,
+            proved_at=proof.at,
+            get_ttl=self._ttls.get,
+            head_ttl=self._ttls.head,
+            until=until if changes_in is None else min(until, self._clock.boot() + changes_in),
+            etag=record.generation.etag,
+            size=size,
+            last_modified=record.last_modified,
+            headers=render_fields(headers),
+            checksums=render_fields(record.checksums),
+            not_modified=render_fields(not_modified_headers(headers)),
+            resource=xml_text(name[1]),
+            checksums_known=record.checksum_state is not ChecksumState.UNKNOWN,
+            memo=memo,
+            extents=extents,
+        )
+        if not lease_id:
+            pins.release()
+            return
+        lease = HeldLease(self, lease_id, name, entry, record, proof, pins)
+        self._held[lease_id] = lease
+        entry.leases.add(lease)
+
+
+def _name(head: RequestHead) -> tuple[bytes, bytes] | None:
+    """Host and path under which the hit branch may find the object again; None for a request it does not recognise."""
+    target = head.target
+    if head.method == b"GET":
+        target = target.removesuffix(_NEUTRAL_QUERY)
+    if head.http_10 or not target.startswith(b"/") or b"?" in target:
+        return None
+    return head.host, target
