@@ -1,0 +1,1 @@
+"""For C callers only; what Python sees is ``fastcache._core.intervals``."""
