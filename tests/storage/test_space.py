@@ -13,7 +13,7 @@ import pytest
 from fastcache.errors import StorageError
 from fastcache.model import Interval
 from fastcache.storage import files
-from fastcache.storage.entry import Extent, Extents
+from fastcache.storage.entry import Extent
 from fastcache.storage.eviction import ColdObjects, EvictionQueues
 from fastcache.storage.metrics import StoreCounter
 from fastcache.storage.reader import RangeReader
@@ -252,26 +252,6 @@ async def test_operations_of_many_at_once_keep_the_counters_true(make_bench: Mak
 
 def extent(start: int, end: int, digest: bytes = b"d" * 32) -> Extent:
     return Extent(digest, b"t" * 16, start, end, whole=False, size=end - start)
-
-
-def test_extents_cover_and_leave_gaps_like_a_plain_set_of_bytes() -> None:
-    dice = random.Random(2)
-    for _ in range(300):
-        subject, held = Extents(), set[int]()
-        for _ in range(dice.randrange(8)):
-            start = dice.randrange(60)
-            new = extent(start, start + dice.randrange(1, 20))
-            removed = subject.add(new)
-            held |= set(range(new.start, new.end))
-            assert all(one is new or (new.start <= one.start and one.end <= new.end) for one in removed)
-        ends = [one.end for one in subject]
-        assert ends == sorted(set(ends))
-        start = dice.randrange(70)
-        interval = Interval(start, dice.randrange(start, 90))
-        missing = {byte for gap in subject.gaps(interval) for byte in range(gap.start, gap.end)}
-        assert missing == set(range(interval.start, interval.end)) - held
-        cover = subject.cover(interval)
-        assert (cover is None) == bool(missing)
 
 
 def test_what_is_used_again_outlives_what_is_seen_once() -> None:

@@ -160,7 +160,7 @@ class ObjectDisk:
         await self.settle_locked(entry)
 
     def adopt(self, entry: Entry, extent: Extent, *, known: bool) -> None:
-        superseded = entry.extents.add(extent)
+        superseded = entry.extents.add(extent.start, extent.end, extent)
         if superseded != [extent]:
             (self.queues.add_known if known else self.queues.add)(extent)
         self.doom(entry, superseded)
@@ -264,7 +264,7 @@ class ObjectDisk:
         except (OSError, StorageError, EOFError) as error:
             self.space.free(size)
             self.note(error if isinstance(error, OSError | StorageError) else CorruptFileError("cut short"), old.path)
-            if entry.extents.remove(old):
+            if entry.extents.remove(old.start, old):
                 self.doom(entry, [old])
             return True
         self.touch(old.digest)
@@ -277,7 +277,7 @@ class ObjectDisk:
         entry.disk_head = head
         # The rename took the old file's name away, whatever became of the extent in memory meanwhile.
         old.linked = False
-        if entry.extents.remove(old):
+        if entry.extents.remove(old.start, old):
             old.doomed = True
             self.queues.remove(old)
             self.descriptors.drop_idle(old)

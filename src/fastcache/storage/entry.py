@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from fastcache._core.extent_codec import FileHeader
 from fastcache._core.extents import ExtentState
-from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
+from fastcache._core.intervals import Intervals
+from fastcache.model import FenceToken, HeadRecord, ObjectId
 from fastcache.storage import layout
 
 DISK_BLOCK = 4096
@@ -77,85 +76,6 @@ class Extent(ExtentState):
         return layout.extent_name(self.tag, self.start, self.end)
 
 
-class Extents:
-    """The committed extents of one generation, sorted. None lies within another, so that both ends ascend."""
-
-    __slots__ = ("_items", "_starts")
-
-    def __init__(self) -> None:
-        self._items: list[Extent] = []
-        self._starts: list[int] = []
-
-    def __iter__(self) -> Iterator[Extent]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, extent: Extent) -> list[Extent]:
-        """Take ``extent`` in; what is no longer needed is returned: those it contains, or itself if it is contained."""
-        at = bisect_right(self._starts, extent.start)
-        before = self._items[at - 1] if at else None
-        if before is not None and extent.end <= before.end:
-            return [extent]
-        first = at - 1 if before is not None and before.start == extent.start else at
-        last = first
-        while last < len(self._items) and self._items[last].end <= extent.end:
-            last += 1
-        contained = self._items[first:last]
-        self._items[first:last] = [extent]
-        self._starts[first:last] = [extent.start]
-        return contained
-
-    def remove(self, extent: Extent) -> bool:
-        """Forget ``extent``; False when it is not here."""
-        at = bisect_right(self._starts, extent.start) - 1
-        if at < 0 or self._items[at] is not extent:
-            return False
-        del self._items[at], self._starts[at]
-        return True
-
-    def clear(self) -> list[Extent]:
-        items, self._items, self._starts = self._items, [], []
-        return items
-
-    def covered_until(self, offset: int) -> int:
-        """The end of the extent that holds byte ``offset`` and reaches farthest, or ``offset`` itself."""
-        at = bisect_right(self._starts, offset) - 1
-        return max(offset, self._items[at].end) if at >= 0 else offset
-
-    def next_start(self, offset: int, default: int) -> int:
-        """Where the first extent after ``offset`` begins, at most ``default``."""
-        at = bisect_right(self._starts, offset)
-        return min(default, self._starts[at]) if at < len(self._starts) else default
-
-    def gaps(self, interval: Interval) -> list[Interval]:
-        """The parts of ``interval`` that no extent holds, ascending."""
-        gaps: list[Interval] = []
-        offset = interval.start
-        while offset < interval.end:
-            covered = self.covered_until(offset)
-            if covered > offset:
-                offset = covered
-                continue
-            end = self.next_start(offset, interval.end)
-            gaps.append(Interval(offset, end))
-            offset = end
-        return gaps
-
-    def cover(self, interval: Interval) -> list[Extent] | None:
-        """The fewest extents that together hold all of ``interval``, ascending; None when there is a gap."""
-        chosen: list[Extent] = []
-        offset = interval.start
-        while offset < interval.end:
-            at = bisect_right(self._starts, offset) - 1
-            if at < 0 or self._items[at].end <= offset:
-                return None
-            chosen.append(self._items[at])
-            offset = self._items[at].end
-        return chosen
-
-
 class Lease(Protocol):
     """A permission to answer from an entry without asking the engine; it rests on the entry as it was."""
 
@@ -196,7 +116,8 @@ class Entry:
         self._voided = False
         self.sent = sent
         """The sequence number of the latest request whose answer was taken."""
-        self.extents = Extents()
+        self.extents: Intervals[Extent] = Intervals()
+        """The committed extents of the head's generation."""
         self.loaded = False
         self.users = 0
         """Fills, readers and disk operations under way: an entry in use is not forgotten."""

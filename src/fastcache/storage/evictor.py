@@ -57,7 +57,7 @@ class Evictor:
         entries: dict[bytes, Entry] = {}
         for extent in chosen:
             entry = self._disk.entries.get(extent.digest)
-            if entry is not None and entry.extents.remove(extent):
+            if entry is not None and entry.extents.remove(extent.start, extent):
                 self._count(1, extent.size)
                 self._disk.doom(entry, [extent])
                 entries[extent.digest] = entry

@@ -340,7 +340,7 @@ class Store:
         self._disk.note(error, extent.path)
         if isinstance(error, OSError) and error.errno in (23, 24, 12):
             return
-        if entry.extents.remove(extent):
+        if entry.extents.remove(extent.start, extent):
             self._disk.doom(entry, [extent])
             self._disk.settle_soon(entry)
 
