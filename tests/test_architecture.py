@@ -32,7 +32,9 @@ ALLOWED: Mapping[str, set[str]] = {
     "lifecycle": _PURE | {"storage", "upstream", "engine", "server"},
     # The S3 server of the demo, the benchmarks and the tests; it shares the protocol with fastcache and nothing else.
     "origin": _ALL_BELOW_PROTOCOL | {"protocol", "observe"},
-    "cli": _PURE | {"storage", "upstream", "engine", "server", "lifecycle", "origin"},
+    # The client of the benchmarks, `fastcache bench` among them: to a server it is any client.
+    "load": _ALL_BELOW_PROTOCOL | {"protocol"},
+    "cli": _PURE | {"storage", "upstream", "engine", "server", "lifecycle", "origin", "load"},
     "__main__": {"cli"},
 }
 """Layer → the layers it may import. The package itself (``fastcache``, which imports nothing) is open to all."""

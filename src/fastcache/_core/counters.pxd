@@ -38,16 +38,21 @@ cdef class Counters(Words):
         fc_counter_add(self.words + slot, n)
 
 
-cdef inline Py_ssize_t bucket_of(uint64_t nanoseconds) noexcept nogil:
-    # Buckets are (low, high], as Prometheus' ``le`` has them, hence the value less one.
+cdef inline Py_ssize_t log_linear(uint64_t nanoseconds, int sub_bits) noexcept nogil:
+    # The bucket of a value where each power of two has 2**sub_bits of them. They are (low, high], as Prometheus' ``le``
+    # has them, hence the value less one.
     cdef uint64_t value = nanoseconds - 1 if nanoseconds else 0
     cdef int exponent
-    if value < (1 << SUB_BITS):
+    if value < (<uint64_t>1 << sub_bits):
         return <Py_ssize_t>value
     if value >> TOP_BITS:
-        return BUCKETS - 1
-    exponent = fc_counter_log2(value) - SUB_BITS
-    return (<Py_ssize_t>(exponent + 1) << SUB_BITS) + <Py_ssize_t>((value >> exponent) & ((1 << SUB_BITS) - 1))
+        return (TOP_BITS - sub_bits + 1) << sub_bits
+    exponent = fc_counter_log2(value) - sub_bits
+    return (<Py_ssize_t>(exponent + 1) << sub_bits) + <Py_ssize_t>((value >> exponent) & ((1 << sub_bits) - 1))
+
+
+cdef inline Py_ssize_t bucket_of(uint64_t nanoseconds) noexcept nogil:
+    return log_linear(nanoseconds, SUB_BITS)
 
 
 cdef class Histogram(Words):

@@ -84,15 +84,15 @@ cdef class Counters(Words):
         return fc_counter_get(self.words + slot)
 
 
-cdef uint64_t _upper(Py_ssize_t bucket) noexcept nogil:
+cdef uint64_t _upper(Py_ssize_t bucket, int sub_bits=SUB_BITS) noexcept nogil:
     """Upper bound (inclusive) of a bucket in nanoseconds; UINT64_MAX of the last one."""
-    cdef Py_ssize_t exponent
-    if bucket < (1 << SUB_BITS):
+    cdef Py_ssize_t exponent, share = <Py_ssize_t>1 << sub_bits
+    if bucket < share:
         return <uint64_t>bucket + 1
-    if bucket >= BUCKETS - 1:
+    if bucket >= (TOP_BITS - sub_bits + 1) << sub_bits:
         return UINT64_MAX
-    exponent = (bucket >> SUB_BITS) - 1
-    return ((<uint64_t>(bucket & ((1 << SUB_BITS) - 1)) + (1 << SUB_BITS)) + 1) << exponent
+    exponent = (bucket >> sub_bits) - 1
+    return ((<uint64_t>(bucket & (share - 1)) + share) + 1) << exponent
 
 
 cdef class Histogram(Words):
@@ -170,27 +170,33 @@ def cumulative(words, bounds):
     return result
 
 
-def quantile(words, double q):
-    """Estimated ``q``-quantile in seconds of a histogram's words; see ``Histogram.quantile``."""
-    cdef Py_ssize_t i
+def quantile(words, double q, int sub_bits=SUB_BITS):
+    """Estimated ``q``-quantile in seconds of a histogram's words; see ``Histogram.quantile``.
+
+    ``sub_bits``: each power of two has ``2**sub_bits`` buckets.
+    """
+    cdef Py_ssize_t i, buckets
     cdef double rank, low, high
     cdef uint64_t seen = 0, total = 0, here
     if not 0.0 <= q <= 1.0:
         raise ValueError("a quantile is between 0 and 1")
-    if len(words) != WORDS:
-        raise ValueError(f"a histogram has {WORDS} words, not {len(words)}")
-    for i in range(BUCKETS):
+    if not 0 <= sub_bits < TOP_BITS:
+        raise ValueError("no such number of buckets")
+    buckets = ((TOP_BITS - sub_bits + 1) << sub_bits) + 1
+    if len(words) != buckets + 1:
+        raise ValueError(f"a histogram has {buckets + 1} words, not {len(words)}")
+    for i in range(buckets):
         total += words[i]
     if not total:
         return None
     rank = q * total
-    for i in range(BUCKETS):
+    for i in range(buckets):
         here = words[i]
         if here and seen + here >= rank:
-            low = <double>_upper(i - 1) if i else 0.0
-            if i == BUCKETS - 1:
+            low = <double>_upper(i - 1, sub_bits) if i else 0.0
+            if i == buckets - 1:
                 return low / 1e9
-            high = <double>_upper(i)
+            high = <double>_upper(i, sub_bits)
             return (low + (high - low) * max(0.0, rank - seen) / here) / 1e9
         seen += here
     raise AssertionError("the ranks of a histogram end at its total")

@@ -11,6 +11,8 @@ import hashlib
 import struct
 from functools import lru_cache
 
+from fastcache._core.expected import ExpectedPattern
+
 BLOCK = 4096
 """Bytes between two stamps."""
 STAMP = 8
@@ -48,6 +50,12 @@ def pattern_piece(key: bytes, generation: int, start: int, length: int) -> bytea
             written = (length - at + BLOCK - 1) // BLOCK
             made[at::BLOCK] = stamps[skipped * STAMP + byte :: STAMP][:written]
     return made
+
+
+def expected_pattern(key: bytes, generation: int) -> ExpectedPattern:
+    """The same bytes for compiled code to compare with, at any offset, without making them."""
+    rotation, salt = _seed(key, generation)
+    return ExpectedPattern(_REPEATED, period=PERIOD, rotation=rotation, salt=salt, block=BLOCK, stamp=STAMP)
 
 
 def pattern_etag(key: bytes, generation: int, size: int) -> bytes:
