@@ -30,6 +30,7 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.stamp-dev
+	@tools/need-programs nginx
 	$(BIN)/python -m bench
 
 bench-micro: $(VENV)/.stamp-dev

@@ -8,30 +8,47 @@ and the greatest.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench.load import Load, Sample
-from bench.objects import Piece, request
+from bench.load import Load, Reading, Sample, crowds, run
+from bench.objects import Asked, Piece, asked
 from bench.servers import Server
+from fastcache._core.latency import Latencies
+
+Pieces = Callable[[int], Sequence[Piece]]
+"""What run ``number`` reads; called before the run, so it may make them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What other connections read from the same server meanwhile. ``once``: the run ends when all is read."""
+
+    pieces: Pieces
+    connections: int
+    result: str | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server, and the pieces that run ``number`` reads from it; called before the run, so it may make them."""
+    """A server and what is read from it. ``result`` is what its X-Cache must say, in every answer."""
 
     name: str
     server: Server
-    pieces: Callable[[int], Sequence[Piece]]
+    pieces: Pieces
+    result: str | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
     """The first contender is compared with each of the others.
 
-    ``seconds`` bounds a run, whose pieces are then read over and over; None: a run reads each piece once.
+    ``seconds`` bounds a run, whose pieces are then read over and over; None: a run reads each piece once. Latencies are
+    of whole answers, or of their ``first_bytes``. ``spinning``: the client never sleeps, see ``_core.load``; only where
+    nothing else needs its core.
     """
 
     name: str
@@ -39,6 +56,8 @@ class Contest:
     contenders: Sequence[Contender]
     connections: int
     seconds: float | None
+    spinning: bool = False
+    first_bytes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +66,7 @@ class Run:
 
     sample: Sample
     cpu: float
+    first_bytes: bool = False
 
     @property
     def rate(self) -> float:
@@ -74,8 +94,28 @@ class Run:
 
     @property
     def load_share(self) -> float:
-        """How much of its core the client used; near 1 it was the limit, and only the server's CPU compares."""
-        return self.sample.load_cpu / self.sample.seconds
+        """How much of its time the client was busy; near 1 it was the limit, and only the server's CPU compares."""
+        return self.sample.busy
+
+    @property
+    def p50(self) -> float:
+        """Seconds."""
+        return _quantile(self._latencies, 0.5)
+
+    @property
+    def p99(self) -> float:
+        """Seconds."""
+        return _quantile(self._latencies, 0.99)
+
+    @property
+    def _latencies(self) -> Latencies:
+        return self.sample.first_bytes if self.first_bytes else self.sample.latencies
+
+
+def _quantile(latencies: Latencies, q: float) -> float:
+    value = latencies.quantile(q)
+    assert value is not None, "a run without an answer raises"
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +146,8 @@ class Outcome:
         return statistics.median(of(run) for run in self.runs[name])
 
     def ratio(self, name: str, of: Callable[[Run], float]) -> Spread | None:
-        """The first contender's value divided by that of ``name`` in the same turn; None when a run used no tick of
-        CPU, so that there is nothing to divide by."""
+        """The first contender's value divided by that of ``name`` in the same turn; None when a run used no CPU that
+        the kernel saw, so that there is nothing to divide by."""
         first = self.runs[self.contest.contenders[0].name]
         pairs = [(of(ours), of(theirs)) for ours, theirs in zip(first, self.runs[name], strict=True)]
         if any(theirs <= 0 for _, theirs in pairs):
@@ -119,20 +159,45 @@ def hold(contest: Contest, pairs: int) -> Outcome:
     """Measure ``pairs`` turns after one that is not counted. Raises LoadError or ServerError."""
     outcome = Outcome(contest, {contender.name: [] for contender in contest.contenders})
     with contextlib.ExitStack() as stack:
-        loads = [
-            stack.enter_context(Load(contender.server.address, contest.connections)) for contender in contest.contenders
-        ]
+        loads = [stack.enter_context(_load(contest, contender)) for contender in contest.contenders]
         for number in range(pairs + 1):
             for contender, load in zip(contest.contenders, loads, strict=True):
-                run = _turn(contest, contender, load, number)
+                measured = turn(contest, contender, load, number)
                 if number:
-                    outcome.runs[contender.name].append(run)
+                    outcome.runs[contender.name].append(measured)
     return outcome
 
 
-def _turn(contest: Contest, contender: Contender, load: Load, number: int) -> Run:
+def _load(contest: Contest, contender: Contender) -> contextlib.AbstractContextManager[Load]:
+    beside = [contender.beside.connections] if contender.beside else []
+    return crowds(contender.server.address, [contest.connections, *beside])
+
+
+def turn(contest: Contest, contender: Contender, load: Load, number: int) -> Run:
+    """One run of one contender."""
     server = contender.server
-    asked = [request(server.address, piece) for piece in contender.pieces(number)]
+
+    def of(pieces: Pieces) -> list[Asked]:
+        return asked(server.address, pieces(number))
+
+    readings = [Reading(of(contender.pieces), once=contest.seconds is None, result=contender.result)]
+    beside = contender.beside
+    if beside is not None:
+        readings.append(Reading(of(beside.pieces), once=beside.once, result=beside.result))
     before = server.settle()
-    sample = load.run(asked) if contest.seconds is None else load.run(itertools.cycle(asked), contest.seconds)
-    return Run(sample, server.settle() - before)
+    sample = run(load, readings, contest.seconds, spinning=contest.spinning)
+    return Run(sample, server.settle() - before, contest.first_bytes)
+
+
+def best_of(contest: Contest, seconds: float) -> Contender:
+    """The contender that needs the least CPU for a request, found by one short run of each after one that is not
+    counted."""
+    if len(contest.contenders) == 1:
+        return contest.contenders[0]
+    brief = Contest(
+        contest.name, contest.what, contest.contenders, contest.connections, seconds, contest.spinning
+    )  # fmt: skip
+    outcome = hold(brief, 1)
+    return min(
+        contest.contenders, key=lambda contender: outcome.median(contender.name, lambda run: run.cpu_per_request)
+    )

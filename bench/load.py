@@ -1,176 +1,109 @@
-"""The load: keep-alive connections that ask, check status and length, and discard bodies without copying them.
+"""The load on one server: the compiled generator, with what a benchmark refuses to measure.
 
-One request is under way on each connection. Bodies are taken with MSG_TRUNC, so that the kernel drops them where they
-are: a client that copies them measures itself from 64 KiB on.
+One request is under way on each connection. Bodies are discarded in the kernel: a client that copies them measures
+itself from 64 KiB on.
 """
 
 from __future__ import annotations
 
-import re
-import select
-import socket
-import time
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from bench.congestion import set_congestion
+from bench.congestion import WANTED, is_allowed
+from bench.objects import Asked
+from fastcache._core.latency import Latencies
+from fastcache._core.load import Load
+from fastcache._core.load_task import Task
+from fastcache.load.connections import LoadError, opener
 
-HEAD_ROOM = 8192
-"""Bytes read at once while a response head is awaited: a small answer comes with one call."""
-DISCARD = 4 << 20
-"""Most bytes discarded by one call."""
 STALL = 20.0
-"""Seconds without any event after which the server is taken to hang."""
-
-_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
-
-
-class LoadError(Exception):
-    """The server answered something else than what was asked for, or not at all; nothing was measured."""
+"""Seconds without a byte after which a server is taken to hang."""
+_ONCE = 4
+"""Connections of what is not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a run moved. ``load_cpu`` is CPU seconds of the client: near ``seconds``, the client was the limit."""
+    """What a run moved. ``busy`` is the share of its time that the client had something to do: near 1, it was the
+    limit."""
 
     requests: int
     body_bytes: int
     seconds: float
-    load_cpu: float
+    busy: float
+    latencies: Latencies
+    first_bytes: Latencies
 
 
-class _Connection:
-    __slots__ = ("buffer", "have", "left", "socket", "view")
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the connections of one crowd ask in a run. ``once``: each request once, else over and over at random.
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=STALL)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        set_congestion(self.socket)
-        self.socket.setblocking(False)
-        self.buffer = bytearray(HEAD_ROOM)
-        self.view = memoryview(self.buffer)
-        self.have = 0
-        """Bytes of an incomplete head in the buffer."""
-        self.left = 0
-        """Body bytes still to come; 0 while a head is awaited."""
+    ``result`` is what X-Cache must say in every answer; None where it says nothing or does not matter.
+    """
 
+    asked: Sequence[Asked]
+    once: bool = False
+    result: str | None = None
+    verified: bool = False
 
-class Load:
-    """``connections`` connections to one server, kept for all runs."""
-
-    def __init__(self, address: tuple[str, int], connections: int) -> None:
-        self._sink = bytearray(DISCARD)
-        self._epoll = select.epoll()
-        self._connections: dict[int, _Connection] = {}
-        for _ in range(connections):
-            connection = _Connection(address)
-            self._connections[connection.socket.fileno()] = connection
-            self._epoll.register(connection.socket.fileno(), select.EPOLLIN)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._epoll.close()
-        for connection in self._connections.values():
-            connection.socket.close()
-
-    def run(self, requests: Iterable[bytes], seconds: float | None = None) -> Sample:
-        """Send ``requests`` in order, each once, over all connections; with ``seconds`` no more after that time.
-
-        Returns when every answer is complete. Raises LoadError.
-        """
-        cpu = time.process_time()
-        began = time.perf_counter()
-        deadline = float("inf") if seconds is None else began + seconds
-        pending = iter(requests)
-        active = sum(_ask(connection, pending) for connection in self._connections.values())
-        done = body_bytes = 0
-        while active:
-            events = self._epoll.poll(STALL)
-            if not events:
-                raise LoadError(f"no byte for {STALL:g} s")
-            for fd, _ in events:
-                connection = self._connections[fd]
-                if connection.left:
-                    received = self._discard(connection)
-                else:
-                    received = _begin(connection)
-                body_bytes += received
-                if connection.left or connection.have:
-                    continue
-                done += 1
-                if time.perf_counter() >= deadline or not _ask(connection, pending):
-                    active -= 1
-        return Sample(done, body_bytes, time.perf_counter() - began, time.process_time() - cpu)
-
-    def _discard(self, connection: _Connection) -> int:
-        received = connection.socket.recv_into(self._sink, min(connection.left, DISCARD), socket.MSG_TRUNC)
-        if not received:
-            raise LoadError("the connection ended inside a body")
-        connection.left -= received
-        return received
+    def task(self) -> Task:
+        return Task(
+            self.asked,
+            mode="verify" if self.verified else "discard",
+            count=len(self.asked) if self.once else None,
+            seed=None if self.once else 1,
+        )
 
 
-def _ask(connection: _Connection, pending: Iterator[bytes]) -> bool:
-    request = next(pending, None)
-    if request is None:
-        return False
-    if connection.socket.send(request) != len(request):
-        raise LoadError("a request did not fit into the socket")
-    return True
+@contextlib.contextmanager
+def crowds(address: tuple[str, int], connections: Sequence[int]) -> Iterator[Load]:
+    """A generator with a crowd for each of ``connections``, numbered from 0."""
+    load = Load()
+    try:
+        congestion = WANTED if is_allowed() else None
+        for count in connections:
+            load.add(opener(address, congestion=congestion), count)
+        yield load
+    finally:
+        load.close()
 
 
-def _begin(connection: _Connection) -> int:
-    """Take (more of) a head, and the body bytes that came with it; how many those were."""
-    received = connection.socket.recv_into(connection.view[connection.have :])
-    if not received:
-        raise LoadError("the connection ended where an answer was due")
-    have = connection.have + received
-    end = connection.buffer.find(b"\r\n\r\n", 0, have)
-    if end < 0:
-        if have == HEAD_ROOM:
-            raise LoadError("a response head is longer than expected")
-        connection.have = have
-        return 0
-    length = _LENGTH.search(connection.buffer, 0, end)
-    if not connection.buffer.startswith(b"HTTP/1.1 20") or length is None:
-        raise LoadError(f"unexpected answer: {bytes(connection.buffer[:end])!r}")
-    body = have - end - 4
-    connection.have = 0
-    connection.left = int(length[1]) - body
-    if connection.left < 0:
-        raise LoadError("more bytes than the answer announced")
-    return body
+def run(load: Load, readings: Sequence[Reading], seconds: float | None, *, spinning: bool = False) -> Sample:
+    """Let each crowd do its reading; what the first one moved. Raises LoadError for any answer that is not right."""
+    tasks = [reading.task() for reading in readings]
+    idle = load.run(dict(enumerate(tasks)), seconds=seconds, spinning=spinning, stall=STALL)
+    for task, reading in zip(tasks, readings, strict=True):
+        check(task, reading.result)
+    first = tasks[0]
+    return Sample(
+        first.answers,
+        first.body_bytes,
+        first.seconds,
+        max(0.0, 1.0 - idle / max(task.seconds for task in tasks)),
+        first.latencies,
+        first.first_bytes,
+    )
 
 
-def fetch(address: tuple[str, int], request: bytes) -> tuple[bytes, bytes]:
-    """One answer whole: head and body. Raises LoadError."""
-    with socket.create_connection(address, timeout=STALL) as connection:
-        connection.sendall(request)
-        data = bytearray()
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            _receive(connection, data)
-        head = bytes(data[:end])
-        length = _LENGTH.search(head)
-        if not head.startswith(b"HTTP/1.1 20") or length is None:
-            raise LoadError(f"unexpected answer: {bytes(data)!r}")
-        total = end + 4 + int(length[1])
-        while len(data) < total:
-            _receive(connection, data)
-    return head, bytes(data[end + 4 :])
+def check(task: Task, result: str | None) -> None:
+    """Raises LoadError unless every answer was a success, complete, and of the kind the case claims."""
+    if task.failures or set(task.statuses) - {200, 206}:
+        raise LoadError(f"unexpected answers: {task.statuses} {task.failures} {task.wrong or ''}")
+    if not task.answers:
+        raise LoadError("no answer at all")
+    if result is not None and task.results != {result: task.answers}:
+        raise LoadError(f"{task.answers} answers should be {result}, X-Cache says {task.results}")
 
 
-def _receive(connection: socket.socket, data: bytearray) -> None:
-    piece = connection.recv(1 << 20)
-    if not piece:
-        raise LoadError("the connection ended inside an answer")
-    data += piece
+def verify(address: tuple[str, int], asked: Sequence[Asked], result: str | None = None) -> None:
+    """Ask for each once and compare every byte. Raises LoadError."""
+    with crowds(address, [_ONCE]) as load:
+        run(load, [Reading(asked, once=True, result=result, verified=True)], None)
+
+
+def read_once(address: tuple[str, int], asked: Sequence[Asked]) -> None:
+    """Ask for each once, whatever the cache says about it."""
+    with crowds(address, [_ONCE]) as load:
+        run(load, [Reading(asked, once=True)], None)

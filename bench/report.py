@@ -1,37 +1,47 @@
-"""Outcomes as a table in Markdown."""
+"""Outcomes and findings as tables in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.contests import Outcome, Run, Spread
+from bench.contests import Contest, Outcome, Run, Spread
+from bench.findings import Finding
 
 INTRODUCTION = """\
 # Results
 
-Made by `make bench`; how to read and repeat it is in `README.md`. Every ratio is *fastcache ÷ that server*, between
-runs that follow each other: median (least to greatest) of the turns. For rates more than 1 is better, for CPU less.
-*busy* is how much of its core the server and the client used: where the client is near 100 %, it was the limit and only
-CPU compares; where both are far from it, other work on the machine was.
-fastcache's own origin shares the client's core, so rates of revalidated hits and of misses are lower bounds.
+Made by `make bench`; how to read and repeat it is in `README.md`. Every ratio is *the first line of the case ÷ this
+line*, between runs that follow each other: median (least to greatest) of the turns. For rates more than 1 is better,
+for CPU and latency less. *busy* is how much of its core the server used, and how much of its time the client had
+something to do: where the client is near 100 %, it was the limit and only CPU compares; where both are far from it,
+other work on the machine was. Where fastcache's own origin has work, it shares the client's core: rates of revalidated
+hits and of misses are lower bounds.
 """
 
 _COLUMNS = (
     "case",
     "server",
     "requests/s",
-    "MB/s",
-    "server CPU/request",
+    "GB/s",
+    "CPU/request",
     "CPU-s/GB",
+    "p50",
+    "p99",
     "busy: server, client",
     "rate ratio",
     "CPU ratio",
+    "p50 ratio",
+    "p99 ratio",
 )
 
 
-def document(facts: Sequence[str], outcomes: Sequence[Outcome]) -> str:
+def document(facts: Sequence[str], results: Sequence[Outcome | Finding]) -> str:
     """The whole of RESULTS.md."""
-    lines = [INTRODUCTION, "## Machine\n", *(f"- {fact}" for fact in facts), "", "## Figures\n", *table(outcomes), ""]
+    lines = [INTRODUCTION, "## Machine\n", *(f"- {fact}" for fact in facts), ""]
+    lines += ["## Figures\n", *table([one for one in results if isinstance(one, Outcome)]), ""]
+    findings = [line for one in results if isinstance(one, Finding) for line in rows(one)]
+    if findings:
+        lines += ["## Besides\n", "| case | figure |", "|---|---|", *findings, ""]
     return "\n".join(lines)
 
 
@@ -43,34 +53,40 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def rows(outcome: Outcome) -> list[str]:
-    """The lines of one contest; the first is fastcache's and has no ratios."""
-    contest = outcome.contest
-    connections = f"{contest.connections} connections"
-    lines = []
-    for number, contender in enumerate(contest.contenders):
-        name = contender.name
-        cells = [
-            f"`{contest.name}` {contest.what}, {connections}" if number == 0 else "",
-            name,
-            f"{outcome.median(name, lambda run: run.rate):,.0f}",
-            f"{outcome.median(name, lambda run: run.bytes_per_second) / 1e6:,.0f}",
-            f"{outcome.median(name, lambda run: run.cpu_per_request) * 1e6:,.1f} µs",
-            f"{outcome.median(name, lambda run: run.cpu_per_gb):.3f}",
-            f"{outcome.median(name, _server_share):.0%}, {outcome.median(name, _load_share):.0%}",
-            _ratio(outcome.ratio(name, lambda run: run.rate)) if number else "",
-            _ratio(outcome.ratio(name, _cpu)) if number else "",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+def rows(result: Outcome | Finding) -> list[str]:
+    """The lines of one case; the first of a contest has no ratios."""
+    if isinstance(result, Finding):
+        return [f"| `{result.name}` {result.what} | {result.text} |"]
+    contest = result.contest
+    return [
+        "| " + " | ".join([_title(contest) if number == 0 else "", contender.name, *cells]) + " |"
+        for number, contender in enumerate(contest.contenders)
+        for cells in [[*_figures(result, contender.name), *_ratios(result, contender.name, number > 0)]]
+    ]
 
 
-def _server_share(run: Run) -> float:
-    return run.server_share
+def _title(contest: Contest) -> str:
+    return f"`{contest.name}` {contest.what}, {contest.connections} connections"
 
 
-def _load_share(run: Run) -> float:
-    return run.load_share
+def _figures(outcome: Outcome, name: str) -> list[str]:
+    return [
+        f"{outcome.median(name, lambda run: run.rate):,.0f}",
+        f"{outcome.median(name, lambda run: run.bytes_per_second) / 1e9:,.2f}",
+        f"{outcome.median(name, _cpu) * 1e6:,.1f} µs",
+        f"{outcome.median(name, lambda run: run.cpu_per_gb):.3f}",
+        f"{outcome.median(name, lambda run: run.p50) * 1e6:,.0f} µs",
+        f"{outcome.median(name, lambda run: run.p99) * 1e6:,.0f} µs",
+        f"{outcome.median(name, lambda run: run.server_share):.0%}, "
+        f"{outcome.median(name, lambda run: run.load_share):.0%}",
+    ]
+
+
+def _ratios(outcome: Outcome, name: str, compared: bool) -> list[str]:
+    if not compared:
+        return [""] * 4
+    of = (lambda run: run.rate, _cpu, lambda run: run.p50, lambda run: run.p99)
+    return [_ratio(outcome.ratio(name, value)) for value in of]
 
 
 def _cpu(run: Run) -> float:

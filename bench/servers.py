@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,8 +21,9 @@ from fastcache.origin.process import start_origin
 READY = 20.0
 """Seconds until a server must listen."""
 _QUIET = 0.05
-"""Seconds without CPU use after which a server is taken to have finished its work; several ticks of its clock."""
-_TICK = os.sysconf("SC_CLK_TCK")
+"""Seconds without CPU use after which a server is taken to have finished its work."""
+_RESTING = 0.02
+"""The share of its core that a server uses for its timers when it has nothing to do."""
 _LISTENING = re.compile(r"^listening on http://([^:\s]+):(\d+) ", re.MULTILINE)
 
 
@@ -42,10 +42,8 @@ class Server:
     """Whether WANTED is in force for its connections."""
 
     def cpu(self) -> float:
-        """CPU seconds, user and system, of all its threads so far; in steps of a clock tick (proc(5))."""
-        text = Path(f"/proc/{self.pid}/stat").read_text()
-        fields = text.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        """CPU seconds, user and system, of all its threads and of its children's so far."""
+        return sum(_on_cpu(pid) for pid in (self.pid, *_descendants(self.pid)))
 
     def settle(self) -> float:
         """Wait for what it does behind its answers (storing, writing); its CPU seconds then. Raises ServerError."""
@@ -54,10 +52,37 @@ class Server:
         while time.monotonic() < deadline:
             time.sleep(_QUIET)
             now = self.cpu()
-            if now == last:
+            if now - last <= _QUIET * _RESTING:
                 return now
             last = now
         raise ServerError(f"{self.name} did not come to rest")
+
+    def resident(self) -> int:
+        """Bytes of memory that it and its children have for themselves (pages shared with nobody)."""
+        return sum(_private(pid) for pid in (self.pid, *_descendants(self.pid)))
+
+
+def _on_cpu(pid: int) -> float:
+    """In nanoseconds, which the clock ticks of /proc/PID/stat are not (Documentation/scheduler/sched-stats)."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that ended meanwhile
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
+
+
+def _private(pid: int) -> int:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return 1024 * sum(int(number) for number in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", text, re.MULTILINE))
 
 
 @contextlib.contextmanager
@@ -90,7 +115,7 @@ def fastcache(core: int, behind: Server, directory: Path, *flags: str) -> Iterat
     allowed = is_allowed()
     if allowed:
         command += ["--tcp-congestion", WANTED]  # its connections to the origin too
-    with _child(core, command, stdout=subprocess.PIPE) as process:
+    with child(core, command, stdout=subprocess.PIPE) as process:
         found = _LISTENING.search(_first_output(process))
         if found is None:
             raise ServerError(f"fastcache did not start: {' '.join(flags)}")
@@ -103,44 +128,15 @@ def _first_output(process: subprocess.Popen[bytes]) -> str:
     return process.stdout.readline().decode() if ready else ""
 
 
-def nginx_program() -> str | None:
-    """nginx, if it is installed."""
-    return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-
-
-_NGINX = """
-daemon off; master_process off; pid {directory}/nginx.pid; error_log stderr crit; user {user};
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000000; keepalive_timeout 600s;
-  open_file_cache max=10000 inactive=600s; open_file_cache_valid 600s;
-  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
-  uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-  server {{ listen 127.0.0.1:{port}; root {root}; }}
-}}
-"""
-
-
-@contextlib.contextmanager
-def nginx(core: int, program: str, root: Path, directory: Path) -> Iterator[Server]:
-    """nginx serving the files below ``root``: one process, no log, descriptors kept, sendfile."""
-    directory.mkdir()
-    port = _free_port()
-    user = "root" if os.geteuid() == 0 else "nobody"  # ignored by nginx unless it is root
-    configuration = directory / "nginx.conf"
-    configuration.write_text(_NGINX.format(directory=directory, root=root, port=port, user=user))
-    with _child(core, [program, "-p", str(directory), "-c", str(configuration)]) as process:
-        _wait_for_port(process, port)
-        yield Server("nginx", process.pid, ("127.0.0.1", port), set_congestion_of_listener(process.pid, port))
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    """Until it accepts connections. Raises ServerError."""
     deadline = time.monotonic() + READY
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as one:
@@ -151,7 +147,7 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 @contextlib.contextmanager
-def _child(core: int, command: list[str], stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def child(core: int, command: list[str], stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A process on ``core`` that the kernel ends with us, however we end."""
     with on_core(core):
         process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command], stdout=stdout)

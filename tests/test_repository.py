@@ -255,6 +255,30 @@ def test_root_gets_what_is_missing_through_apt(bare_path: Path, tmp_path: Path) 
     assert "still missing after the installation" in done.stderr
 
 
+def need_programs(*names: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [REPOSITORY / "tools" / "need-programs", *names],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": str(path)},
+        timeout=30,
+    )
+
+
+def test_a_missing_program_is_installed_for_root_and_named_to_others(bare_path: Path, tmp_path: Path) -> None:
+    (bare_path / "id").unlink()
+    program(bare_path / "id", "echo 1000")
+    assert need_programs("bash", "env", path=bare_path).returncode == 0
+    done = need_programs("bash", "no-such-program", path=bare_path)
+    assert done.returncode == 2
+    assert "sudo apt-get install no-such-program\n" in done.stderr
+    program(bare_path / "id", "echo 0")
+    program(bare_path / "apt-get", f'echo "$*" >> {tmp_path}/apt')
+    assert need_programs("bash", "no-such-program", path=bare_path).returncode == 0
+    assert (tmp_path / "apt").read_text().endswith("install -y -qq --no-install-recommends no-such-program\n")
+
+
 def test_a_directory_that_is_no_environment_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
     done = run_make_environment(sys.executable, tmp_path, path=os.environ["PATH"])

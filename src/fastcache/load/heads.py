@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fastcache.model import Headers
 from fastcache.protocol.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, sign
 
 
@@ -87,11 +88,12 @@ def request_head(
     method: bytes = b"GET",
     interval: tuple[int, int] | None = None,
     signer: Signer | None = None,
+    more: Headers = (),
 ) -> bytes:
     """A head with its empty line, as ``client`` (of CLIENTS) sends it.
 
     ``target`` is percent-encoded as it goes on the wire; ``interval`` is [start, end) for a Range. Without ``signer``
-    the request is anonymous and carries no field that signing adds.
+    the request is anonymous and carries no field that signing adds. ``more`` fields follow and are not signed.
     """
     shape = CLIENTS[client]
     values = {name: value for name, value in shape.values.items() if method == b"GET" or name not in shape.get_only}
@@ -103,6 +105,7 @@ def request_head(
         values.update(_signature(shape, method, target, values, signer))
     lines = [b"%b %b HTTP/1.1" % (method, target)]
     lines += [b"%b: %b" % (name, values[name.lower()]) for name in shape.order if name.lower() in values]
+    lines += [b"%b: %b" % field for field in more]
     return b"\r\n".join([*lines, b"", b""])
 
 
