@@ -12,7 +12,7 @@ BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check
 SWIFT := .cache/swift-venv
 
-.PHONY: run test test-all lint bench bench-micro build clean
+.PHONY: run test test-all lint bench bench-gate bench-micro build clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.stamp-run
@@ -32,6 +32,12 @@ lint: $(VENV)/.stamp-dev
 bench: $(VENV)/.stamp-dev
 	@tools/need-programs nginx
 	$(BIN)/python -m bench
+
+# Instructions of a hit against those of BASE (default: where this branch left main).
+BASE ?=
+bench-gate: $(VENV)/.stamp-dev
+	@tools/need-programs valgrind strace
+	$(BIN)/python -m bench.gate $(if $(BASE),--base $(BASE))
 
 bench-micro: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest bench --benchmark-enable $(PYTEST_FLAGS)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Server:
 
     def cpu(self) -> float:
         """CPU seconds, user and system, of all its threads and of its children's so far."""
-        return sum(_on_cpu(pid) for pid in (self.pid, *_descendants(self.pid)))
+        return sum(_on_cpu(pid) for pid in (self.pid, *descendants(self.pid)))
 
     def settle(self) -> float:
         """Wait for what it does behind its answers (storing, writing); its CPU seconds then. Raises ServerError."""
@@ -59,7 +59,7 @@ class Server:
 
     def resident(self) -> int:
         """Bytes of memory that it and its children have for themselves (pages shared with nobody)."""
-        return sum(_private(pid) for pid in (self.pid, *_descendants(self.pid)))
+        return sum(_private(pid) for pid in (self.pid, *descendants(self.pid)))
 
 
 def _on_cpu(pid: int) -> float:
@@ -71,12 +71,13 @@ def _on_cpu(pid: int) -> float:
     return total / 1e9
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The children of ``pid``, their children, and so on."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            for child in map(int, (task / "children").read_text().split()):
-                found += [child, *_descendants(child)]
+            for one in map(int, (task / "children").read_text().split()):
+                found += [one, *descendants(one)]
     return found
 
 
@@ -107,24 +108,36 @@ def origin(core: int, *, auth: bool) -> Iterator[tuple[Server, OriginControl]]:
 
 
 @contextlib.contextmanager
-def fastcache(core: int, behind: Server, directory: Path, *flags: str) -> Iterator[Server]:
-    """``fastcache serve`` in front of ``behind``, its cache in a directory of its own below ``directory``."""
+def fastcache(
+    core: int,
+    behind: Server,
+    directory: Path,
+    *flags: str,
+    under: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    ready: float = READY,
+) -> Iterator[Server]:
+    """``fastcache serve`` in front of ``behind``, its cache in a directory of its own below ``directory``.
+
+    ``under`` is the command of a tool that runs it; ``environment`` is added to ours.
+    """
     host, port = behind.address
-    command = [sys.executable, "-m", "fastcache", "serve", "-e", f"http://{host}:{port}", "-p", "0"]
+    command = [*under, sys.executable, "-m", "fastcache", "serve", "-e", f"http://{host}:{port}", "-p", "0"]
     command += ["--admin-port", "0", "--cache-dir", str(directory / "cache"), "--log-level", "warning", *flags]
     allowed = is_allowed()
     if allowed:
         command += ["--tcp-congestion", WANTED]  # its connections to the origin too
-    with child(core, command, stdout=subprocess.PIPE) as process:
-        found = _LISTENING.search(_first_output(process))
+    variables = {**os.environ, **(environment or {})}
+    with child(core, command, stdout=subprocess.PIPE, environment=variables) as process:
+        found = _LISTENING.search(_first_output(process, ready))
         if found is None:
-            raise ServerError(f"fastcache did not start: {' '.join(flags)}")
+            raise ServerError(f"fastcache did not start: {' '.join([*under, *flags])}")
         yield Server("fastcache", process.pid, (found[1], int(found[2])), allowed)
 
 
-def _first_output(process: subprocess.Popen[bytes]) -> str:
+def _first_output(process: subprocess.Popen[bytes], seconds: float) -> str:
     assert process.stdout is not None, "started with a pipe"
-    ready, _, _ = select.select([process.stdout], [], [], READY)
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
     return process.stdout.readline().decode() if ready else ""
 
 
@@ -147,10 +160,12 @@ def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 @contextlib.contextmanager
-def child(core: int, command: list[str], stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def child(
+    core: int, command: list[str], stdout: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process on ``core`` that the kernel ends with us, however we end."""
     with on_core(core):
-        process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command], stdout=stdout)
+        process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command], stdout=stdout, env=environment)
     try:
         yield process
     finally:

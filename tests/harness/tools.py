@@ -103,6 +103,7 @@ TOOLS: Mapping[str, Callable[[], str | None]] = {
     "nginx": _program("nginx"),
     "setpriv": _program("setpriv"),
     "unshare": _program("unshare"),
+    "valgrind": _program("valgrind"),
     "cc": _program("cc"),
 }
 """Name → what is wrong with it here, or None."""
