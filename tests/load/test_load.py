@@ -318,6 +318,7 @@ def test_a_signal_ends_a_run_and_its_figures_are_kept(unsigned_origin: OriginPro
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert task.answers > 0
+    assert task.failures == {}
     again = Task(reads(unsigned_origin.port, ["a"], 10), mode="verify", count=4)
     load.run({crowd: again})
     assert (again.answers, again.failures) == (4, {})

@@ -225,10 +225,11 @@ cdef class Load:
             self._enqueue(peer)
 
     def _abandon(self):
+        """Close what may have answers under way: they are our fault, not failures."""
         cdef uint32_t i
         for i in range(self.count):
             if self.peers[i].task != NULL:
-                lose(&self.peers[i])
+                forget(&self.peers[i])
 
     cdef void _end(self) noexcept:
         cdef uint32_t i

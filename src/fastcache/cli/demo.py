@@ -7,10 +7,9 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import click
 
@@ -23,6 +22,7 @@ from fastcache.cli.demo_processes import (
     usable_port,
     wait_for_an_end,
 )
+from fastcache.cli.options import Parsed
 from fastcache.lifecycle import units
 
 _PACKAGES = ("boto3", "pyarrow")
@@ -33,20 +33,6 @@ _ACCESS_KEY = "FASTCACHEDEMO"
 _SECRET_KEY = "not-a-secret-only-the-demo"
 
 _SETTINGS_OF_CLIENTS = ("AWS_", "BOTO", "http_proxy", "https_proxy", "all_proxy")
-
-
-class _Parsed(click.ParamType[Any]):
-    """A quantity as in the settings of `serve`."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class _StoppedError(Exception):
@@ -63,14 +49,14 @@ class _StoppedError(Exception):
 @click.option("--admin-port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port of /metrics.")
 @click.option(
     "--latency",
-    type=_Parsed("duration", units.parse_duration),
+    type=Parsed("duration", units.parse_duration),
     default="20ms",
     show_default=True,
     help="How far away the demo's origin is: the time before each of its answers.",
 )
 @click.option(
     "--bandwidth",
-    type=_Parsed("size", units.parse_size),
+    type=Parsed("size", units.parse_size),
     default="100MB",
     show_default=True,
     help="Bytes per second of one connection to the demo's origin; 0 for no limit.",

@@ -1,4 +1,4 @@
-"""One flag for each setting, made from the schema."""
+"""One flag for each setting, made from the schema; and quantities for flags that are no settings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,20 @@ from fastcache.lifecycle.schema import SETTINGS, Setting, Settings
 from fastcache.lifecycle.settings import load
 
 _SHORT = {"endpoint": "-e", "port": "-p"}
+
+
+class Parsed(click.ParamType[Any]):
+    """A quantity as in the settings of `serve`."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _option(setting: Setting) -> click.Option:
