@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.harness import tools
 from tests.harness.clients import boto3_client
+from tests.harness.handles import nothing_stays
 from tests.harness.origin import make_clean, running_origin
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.swift import SwiftServer, running_swift
@@ -46,6 +47,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def attach_log(request: pytest.FixtureRequest, log: Callable[[], str]) -> None:
     """``log()`` is added to the report of the requesting test if that fails."""
     request.node.stash.setdefault(_LOGS, []).append(log)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    """No test leaves a handle of the compiled core behind; a proxy of its own says so itself when it ends."""
+    with nothing_stays():
+        yield
 
 
 @pytest.fixture

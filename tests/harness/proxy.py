@@ -105,7 +105,7 @@ class FastcacheProcess:
         processes.kill_group(self.process)
 
     def stop(self, within: float = 30.0) -> None:
-        """SIGTERM, then assert: exit code 0, no process left behind, no traceback in the log."""
+        """SIGTERM, then assert: exit code 0, no process left behind, no traceback and no handle left in the log."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -117,7 +117,9 @@ class FastcacheProcess:
         self.kill()
         assert code == 0, f"fastcache exited with {code}\n{self.logs()}"
         assert not orphans, f"processes {orphans} outlived fastcache's supervisor\n{self.logs()}"
-        assert "Traceback (most recent call last)" not in self.stderr.read_text(errors="replace"), self.logs()
+        told = self.stderr.read_text(errors="replace")
+        assert "Traceback (most recent call last)" not in told, self.logs()
+        assert "still held at the end" not in told, self.logs()
 
 
 def _rendered(name: str, labels: Mapping[str, str]) -> str:

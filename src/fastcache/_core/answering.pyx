@@ -83,7 +83,7 @@ cdef class AnsweringTable(ConnectionTable):
         c.deadline = 0
         c.empty_lines = 0
         c.scan = end
-        c.waiting = 1
+        c.head_waits = 1
         queue_push(&self.requests, c.slot)
 
     cdef void reset(self, Connection* c) noexcept nogil:

@@ -8,13 +8,14 @@
 # Lifetimes. `rbuf` is malloc'ed when bytes of a head arrive and freed when the connection is idle, so that ten
 # thousand idle connections cost their structs alone. `out` holds a Python buffer: it is taken and released with the
 # GIL only; while `out_held` is set, `out.buf` may be read without it.
-from cpython.buffer cimport Py_buffer
+from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, EIO, ESTALE, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from fastcache._core.handles cimport held
 from fastcache._core.lease cimport Lease
 from fastcache._core.net cimport MSG_MORE, MSG_NOSIGNAL, SIOCOUTQ, ioctl, recv, send, sendfile
 
@@ -47,7 +48,6 @@ cdef struct Connection:
     uint8_t eof           # RDHUP seen, or recv returned 0
     uint8_t dead          # the engine was told (or will be) that the peer is gone
     uint8_t queued        # on the run queue
-    uint8_t waiting       # its request is to be handed over to the engine
     uint8_t want_read     # the engine waits for on_readable
     uint8_t out_held      # `out` holds a buffer
     uint8_t out_more      # more bytes follow at once: MSG_MORE
@@ -55,6 +55,7 @@ cdef struct Connection:
     uint8_t empty_lines   # skipped before the present head
     uint8_t allowed       # the peer's address passed allow-from
     uint8_t surplus       # accepted when max_connections were open already
+    uint8_t head_waits    # its head is in `requests`: the engine has not been told of this exchange
     uint8_t peer_family   # 4, 6 or 0
     uint8_t peer[16]
     uint16_t peer_port
@@ -116,9 +117,30 @@ cdef inline int64_t taken(const Connection* c) noexcept nogil:
 
 
 cdef inline void release_rbuf(Connection* c) noexcept nogil:
+    if c.rbuf != NULL:
+        held.head_buffers -= 1
     free(c.rbuf)
     c.rbuf = NULL
     c.rcap = c.rn = c.rpos = c.scan = 0
+
+
+cdef inline void release_output(Connection* c):
+    """Forget what is queued for sending.
+
+    Giving a buffer back may run Python code (a finalizer of what held it) that ends this very connection: it comes
+    last, and a caller reads nothing of `c` afterwards that it has not looked up again.
+    """
+    cdef Py_buffer out
+    cdef bint was_held = c.out_held
+    c.out_pos = 0
+    c.file_left = 0
+    c.out_pending = 0
+    c.out_more = 0
+    if was_held:
+        out = c.out
+        c.out_held = 0
+        held.outputs -= 1
+        PyBuffer_Release(&out)
 
 
 cdef inline bint reserve(Connection* c, Py_ssize_t room, Py_ssize_t limit) noexcept nogil:
@@ -143,6 +165,8 @@ cdef inline bint reserve(Connection* c, Py_ssize_t room, Py_ssize_t limit) noexc
     grown = <char*>realloc(c.rbuf, want)
     if grown == NULL:
         return False
+    if c.rbuf == NULL:
+        held.head_buffers += 1
     c.rbuf = grown
     c.rcap = want
     return True

@@ -35,6 +35,7 @@ from fastcache._core.connection cimport (
     is_sending,
     monotonic_ns,
     pump,
+    release_output,
     release_rbuf,
     reserve,
     skip_empty_lines,
@@ -331,16 +332,18 @@ cdef class Reactor(ConnectionStreams):
             n -= 1
             c = self.table[queue_pop(&self.aborted)]
             if c.state == PARKED and c.dead:
-                self.release_output(c)
-                self._call(self.handler.on_abort, connection_id(c), None)
+                cid = connection_id(c)
+                release_output(c)
+                self._call(self.handler.on_abort, cid, None)
         n = queue_length(&self.writable)
         while n and queue_length(&self.writable):
             n -= 1
             c = self.table[queue_pop(&self.writable)]
             if c.state == PARKED and c.out_pending >= 2:
                 ok = c.out_pending == 2
-                self.release_output(c)
-                self._call(self.handler.on_writable, connection_id(c), ok)
+                cid = connection_id(c)
+                release_output(c)
+                self._call(self.handler.on_writable, cid, ok)
         n = queue_length(&self.readable)
         while n and queue_length(&self.readable):
             n -= 1
@@ -351,9 +354,9 @@ cdef class Reactor(ConnectionStreams):
         while n and queue_length(&self.requests):
             n -= 1
             c = self.table[queue_pop(&self.requests)]
-            if c.state != PARKED or not c.waiting:
-                continue
-            c.waiting = 0
+            if c.state != PARKED or not c.head_waits:
+                continue  # an entry of the slot's connection before this one
+            c.head_waits = 0
             cid = connection_id(c)
             end = c.scan
             c.scan = 0

@@ -4,6 +4,6 @@ from fastcache._core.connection cimport Connection
 from fastcache._core.answering cimport AnsweringTable
 
 cdef class ConnectionStreams(AnsweringTable):
+    cdef Connection* with_engine(self, uint64_t cid) noexcept nogil
     cdef object _want_read(self, Connection* c)
     cdef int _start_output(self, Connection* c)
-    cdef void release_output(self, Connection* c)

@@ -1,12 +1,11 @@
 """What the engine does with a connection whose request it holds: take body bytes, send, finish, end it."""
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.string cimport memcpy
 
 from fastcache._core.connection cimport (
-    FREE,
     HEAD,
     LINGERING,
     PARKED,
@@ -17,10 +16,12 @@ from fastcache._core.connection cimport (
     Connection,
     monotonic_ns,
     pump,
+    release_output,
     release_rbuf,
     reserve,
     taken,
 )
+from fastcache._core.handles cimport held
 from fastcache._core.net cimport *
 
 cdef enum:
@@ -42,17 +43,28 @@ OUT_FILE = DEF_OUT_FILE
 cdef class ConnectionStreams(AnsweringTable):
     """The engine's side of the reactor. A stale id is answered as a dead connection, never as an error."""
 
+    cdef Connection* with_engine(self, uint64_t cid) noexcept nogil:
+        """The connection if the engine has been handed its present request, else NULL.
+
+        All requests of a connection have one id: whoever is late with an exchange that is over must not reach the next
+        one, whose head is still here.
+        """
+        cdef Connection* c = self.find(cid)
+        return c if c != NULL and c.state == PARKED and not c.head_waits else NULL
+
     def recv(self, uint64_t cid, Py_ssize_t limit):
         """Up to ``limit`` bytes of the current request's body.
 
         Returns None when there are none yet (``on_readable`` is then called once), b"" when the client will send no
         more. The caller knows the framing: with a Content-Length it never asks for more than is left of the body.
         """
-        cdef Connection* c = self.find(cid)
+        cdef Connection* c = self.with_engine(cid)
         cdef Py_ssize_t have
         cdef ssize_t r
         cdef char* target
-        if c == NULL or c.state != PARKED or c.dead:
+        if limit <= 0:
+            raise ValueError("the limit is at least one byte")  # a read of none looks like the end of the stream
+        if c == NULL or c.dead:
             return b""
         have = c.rn - c.rpos
         if have:
@@ -99,7 +111,7 @@ cdef class ConnectionStreams(AnsweringTable):
 
     def unread(self, uint64_t cid, const unsigned char[::1] data):
         """Give back bytes behind the end of a body: the beginning of the next pipelined request."""
-        cdef Connection* c = self.find(cid)
+        cdef Connection* c = self.with_engine(cid)
         cdef Py_ssize_t n = data.shape[0]
         cdef Py_ssize_t have
         if c == NULL or n == 0:
@@ -120,13 +132,19 @@ cdef class ConnectionStreams(AnsweringTable):
         One output operation at a time: after OUT_PENDING wait for ``on_writable``. ``data`` is kept, not copied.
         ``more`` (MSG_MORE) only if the next call follows immediately, or the bytes wait 200 ms in the kernel.
         """
-        cdef Connection* c = self.find(cid)
-        if c == NULL or c.state != PARKED or c.dead:
+        cdef Connection* c
+        cdef Py_buffer out
+        PyObject_GetBuffer(data, &out, PyBUF_SIMPLE)  # first: it may run Python code, and that may end the connection
+        c = self.with_engine(cid)
+        if c == NULL or c.dead:
+            PyBuffer_Release(&out)
             return DEF_OUT_DEAD
         if c.out_pending:
+            PyBuffer_Release(&out)
             raise RuntimeError("output is still pending on this connection")
-        PyObject_GetBuffer(data, &c.out, PyBUF_SIMPLE)
+        c.out = out
         c.out_held = 1
+        held.outputs += 1
         c.out_more = more
         c.out_pos = 0
         return self._start_output(c)
@@ -137,8 +155,10 @@ cdef class ConnectionStreams(AnsweringTable):
         ``fd`` stays the caller's and must stay open until the operation is done. The pages should be resident: a cold
         page would block the loop.
         """
-        cdef Connection* c = self.find(cid)
-        if c == NULL or c.state != PARKED or c.dead:
+        cdef Connection* c = self.with_engine(cid)
+        if offset < 0 or count < 0 or count > INT64_MAX - offset:
+            raise ValueError("not an interval of a file")
+        if c == NULL or c.dead:
             return DEF_OUT_DEAD
         if c.out_pending:
             raise RuntimeError("output is still pending on this connection")
@@ -158,15 +178,14 @@ cdef class ConnectionStreams(AnsweringTable):
             if result == PUMP_TURN:
                 self.enqueue_run(c)
             return DEF_OUT_PENDING
-        self.release_output(c)
         c.deadline = 0
+        if result != PUMP_DONE and result != PUMP_FILE:
+            self.lose(c)
+            self.arm()
+        release_output(c)
         if result == PUMP_DONE:
             return DEF_OUT_DONE
-        if result == PUMP_FILE:
-            return DEF_OUT_FILE
-        self.lose(c)
-        self.arm()
-        return DEF_OUT_DEAD
+        return DEF_OUT_FILE if result == PUMP_FILE else DEF_OUT_DEAD
 
     def sent(self, uint64_t cid) -> int:
         """Bytes of the current exchange's response that the kernel took so far."""
@@ -175,8 +194,8 @@ cdef class ConnectionStreams(AnsweringTable):
 
     def finish(self, uint64_t cid, bint keep_alive):
         """The response is complete: take the connection back for its next request, or end it with a lingering close."""
-        cdef Connection* c = self.find(cid)
-        if c == NULL or c.state != PARKED:
+        cdef Connection* c = self.with_engine(cid)
+        if c == NULL:
             return
         if c.dead or c.out_pending:
             self.abort(cid)
@@ -207,22 +226,13 @@ cdef class ConnectionStreams(AnsweringTable):
     def close(self, uint64_t cid):
         """Close without ceremony."""
         cdef Connection* c = self.find(cid)
-        if c != NULL and c.state != FREE:
-            self.release_output(c)
+        if c != NULL:
             self.free_connection(c)
+            release_output(c)
 
     def abort(self, uint64_t cid):
         """Reset the connection: the peer must not take what it got for a whole response."""
         cdef Connection* c = self.find(cid)
-        if c != NULL and c.state != FREE:
-            self.release_output(c)
+        if c != NULL:
             self.reset(c)
-
-    cdef void release_output(self, Connection* c):
-        if c.out_held:
-            PyBuffer_Release(&c.out)
-            c.out_held = 0
-        c.out_pos = 0
-        c.file_left = 0
-        c.out_pending = 0
-        c.out_more = 0
+            release_output(c)

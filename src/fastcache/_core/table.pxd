@@ -39,6 +39,7 @@ cdef class ConnectionTable:
     cdef uint32_t parked_count, answering_count
     cdef uint64_t accepted, refused, closed_total, sent_total, accept_errors, timed_out
 
+    cdef void _close_descriptors(self) noexcept
     cdef Connection* find(self, uint64_t cid) noexcept nogil
     cdef void arm(self) noexcept nogil
     cdef void enqueue_run(self, Connection* c) noexcept nogil

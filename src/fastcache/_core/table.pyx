@@ -1,5 +1,4 @@
 """The table of client connections: where they come from, how they are found, and how they end."""
-from cpython.buffer cimport PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -7,11 +6,30 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 from posix.unistd cimport close, write
 
-from fastcache._core.connection cimport ANSWERING, FREE, HEAD, PARKED, Connection, connection_id, monotonic_ns, release_rbuf
+from fastcache._core.connection cimport (
+    ANSWERING,
+    FREE,
+    HEAD,
+    PARKED,
+    Connection,
+    connection_id,
+    monotonic_ns,
+    release_output,
+    release_rbuf,
+)
+from fastcache._core.handles cimport held
 from fastcache._core.net cimport *
-from fastcache._core.slots cimport queue_init, queue_push
+from fastcache._core.slots cimport queue_clear, queue_free, queue_init, queue_push
 
 import socket as _socket
+
+cdef double LONGEST = 4e9  # seconds: no deadline that is this far ahead overflows the clock
+
+
+cdef int64_t nanoseconds(double seconds) except -1:
+    if not 0.0 <= seconds <= LONGEST:
+        raise ValueError(f"{seconds} is not a number of seconds between 0 and {LONGEST:g}")
+    return <int64_t>(seconds * 1e9)
 
 
 cdef class ConnectionTable:
@@ -48,21 +66,23 @@ cdef class ConnectionTable:
                 and queue_init(&self.readable, ring) and queue_init(&self.aborted, ring)):
             raise MemoryError
         self.head_limit = head_limit
-        self.head_ns = <int64_t>(head_timeout * 1e9)
-        self.idle_ns = <int64_t>(idle_timeout * 1e9)
-        self.stall_ns = <int64_t>(stall_timeout * 1e9)
-        self.linger_ns = <int64_t>(linger_timeout * 1e9)
+        self.head_ns = nanoseconds(head_timeout)
+        self.idle_ns = nanoseconds(idle_timeout)
+        self.stall_ns = nanoseconds(stall_timeout)
+        self.linger_ns = nanoseconds(linger_timeout)
         self.linger_bytes = linger_bytes
-        self.half_closed_ns = <int64_t>(half_closed_timeout * 1e9)
+        self.half_closed_ns = nanoseconds(half_closed_timeout)
         self.min_rate = min_rate
-        self.rate_window_ns = <int64_t>(rate_window * 1e9)
+        self.rate_window_ns = nanoseconds(rate_window)
         self._set_networks(networks)
         self.epfd = epoll_create1(EPOLL_CLOEXEC)
         if self.epfd < 0:
             raise OSError(errno, "epoll_create1 failed")
+        held.descriptors += 1
         self.evfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
         if self.evfd < 0:
             raise OSError(errno, "eventfd failed")
+        held.descriptors += 1
         event.events = EPOLLIN
         event.data.u64 = EVENT_WAKE
         if epoll_ctl(self.epfd, EPOLL_CTL_ADD, self.evfd, &event) < 0:
@@ -72,30 +92,38 @@ cdef class ConnectionTable:
     def __dealloc__(self):
         cdef uint32_t i
         cdef Connection* c
+        self.listener_count = 0
         if self.table != NULL:
             for i in range(self.used_slots):
                 c = self.table[i]
                 if c == NULL:
                     continue
-                if c.state != FREE and c.fd >= 0:
-                    close(c.fd)
-                if c.out_held:
-                    PyBuffer_Release(&c.out)
-                free(c.head_kept)
-                release_rbuf(c)
+                if c.lease != NULL:
+                    c.lease = NULL  # of an index that may be gone already
+                    free(c.head_kept)
+                if c.state != FREE:
+                    self.free_connection(c)
+                release_output(c)
                 free(c)
             free(self.table)
         free(self.free_slots)
-        free(self.run.slots)
-        free(self.requests.slots)
-        free(self.writable.slots)
-        free(self.readable.slots)
-        free(self.aborted.slots)
+        queue_free(&self.run)
+        queue_free(&self.requests)
+        queue_free(&self.writable)
+        queue_free(&self.readable)
+        queue_free(&self.aborted)
         free(self.networks)
+        if self.capacity:  # else the constructor failed before it set them, and 0 is somebody else's
+            self._close_descriptors()
+
+    cdef void _close_descriptors(self) noexcept:
         if self.evfd >= 0:
             close(self.evfd)
+            held.descriptors -= 1
         if self.epfd >= 0:
             close(self.epfd)
+            held.descriptors -= 1
+        self.evfd = self.epfd = -1
 
     def _set_networks(self, networks):
         cdef int i = 0
@@ -161,15 +189,16 @@ cdef class ConnectionTable:
         for i in range(self.used_slots):
             c = self.table[i]
             if c != NULL and c.state != FREE:
-                if c.out_held:
-                    PyBuffer_Release(&c.out)
-                    c.out_held = 0
                 self.free_connection(c)
-        if self.evfd >= 0:
-            close(self.evfd)
-        if self.epfd >= 0:
-            close(self.epfd)
-        self.evfd = self.epfd = -1
+                release_output(c)
+            if c != NULL:
+                c.queued = 0
+        queue_clear(&self.run)
+        queue_clear(&self.requests)
+        queue_clear(&self.writable)
+        queue_clear(&self.readable)
+        queue_clear(&self.aborted)
+        self._close_descriptors()
 
     def admitted(self, uint64_t cid) -> bool:
         """Whether the peer's address is in one of ``networks`` (or none were given)."""
@@ -276,11 +305,13 @@ cdef class ConnectionTable:
                 if slot >= self.used_slots:
                     self.used_slots = slot + 1
             self.free_count -= 1
+            held.connections += 1
+            held.descriptors += 1
             c = self.table[slot]
             c.slot = slot
             c.fd = fd
             c.state = HEAD
-            c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = c.waiting = 0
+            c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = c.head_waits = 0
             c.sent = c.requests = c.received = 0
             c.rate_since = 0
             c.file_left = 0
@@ -334,9 +365,10 @@ cdef class ConnectionTable:
             self.answering_count -= 1
         if c.lease != NULL:
             self.hits.end(c, monotonic_ns(), False)
-        c.waiting = 0
         self.sent_total += c.sent
         close(c.fd)
+        held.connections -= 1
+        held.descriptors -= 1
         c.fd = -1
         c.gen += 1
         if c.gen == <uint32_t>0xFFFFFFFF:

@@ -18,6 +18,7 @@ import uvloop
 
 from fastcache import __version__
 from fastcache._core.fences import Fences
+from fastcache._core.handles import held_now
 from fastcache._core.hit_log import HitLog
 from fastcache._core.hits import Hits
 from fastcache._core.leases import Leases
@@ -118,7 +119,11 @@ def run(settings: Settings) -> int:
     log.configure(settings.log_level, settings.log_format)
     for notice in settings.notices:
         _log.info("%s", notice)
-    return uvloop.run(_main(settings))
+    status = uvloop.run(_main(settings))
+    left = [f"{count} {kind}" for kind, count in held_now().items() if count]
+    if left:
+        _log.error("still held at the end: %s", ", ".join(left))
+    return status
 
 
 async def _main(settings: Settings) -> int:
