@@ -272,3 +272,9 @@ def test_what_we_accept_both_oracles_read_the_same(wire: bytes, step: int) -> No
         assert theirs in (ours, None)
         if b";" not in wire and b"\x80" not in wire:
             assert theirs == ours
+
+
+@pytest.mark.parametrize("limits", [{"max_line": 1 << 31}, {"max_trailer": 1 << 31}, {"max_trailer": (1 << 32) - 1}])
+def test_limits_that_counting_in_32_bits_would_run_over_are_refused(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="limit"):
+        ChunkedDecoder(**limits)

@@ -362,3 +362,9 @@ def test_if_range_holds_for_nothing_unknown() -> None:
     assert not if_range_matches(ETAG, None, MODIFIED)
     assert not if_range_matches(MODIFIED, ETAG, None)
     assert not if_range_matches(ETAG, b"W/" + ETAG, MODIFIED)
+
+
+@pytest.mark.parametrize("now", [-(1 << 63), 1 - (1 << 63), (1 << 63) - 1, -62167219201, 253402300800])
+def test_a_clock_outside_of_the_years_a_date_can_name_is_refused(now: int) -> None:
+    with pytest.raises(ValueError, match="four digits"):
+        parse_http_date(b"Sunday, 06-Nov-94 08:49:37 GMT", now)

@@ -53,3 +53,12 @@ def test_a_file_is_summed_from_its_offset(tmp_path: Path) -> None:
         os.close(fd)
     with pytest.raises(OSError, match="Bad file descriptor"):
         crc32c.crc_file(fd, 0, 10)
+
+
+@pytest.mark.parametrize("interval", [(-1, 1), (0, -1), (1 << 62, 1 << 62), ((1 << 63) - 1, 1)])
+def test_an_interval_no_file_can_have_is_refused_and_not_summed_as_nothing(
+    tmp_path: Path, interval: tuple[int, int]
+) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    with (tmp_path / "f").open("rb") as file, pytest.raises(ValueError, match="offset"):
+        crc32c.crc_file(file.fileno(), *interval)

@@ -73,3 +73,22 @@ def test_memory_of_another_size_or_content_is_refused(shared: int) -> None:
 def test_a_bucket_digest_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         Fences().raise_bucket(b"short")
+
+
+class Impostor:
+    """What is no ObjectId, although it has the names."""
+
+    def __init__(self, digest: bytes, bucket_digest: bytes) -> None:
+        self.digest = digest
+        self.bucket_digest = bucket_digest
+
+
+@pytest.mark.parametrize("digests", [(b"", bytes(32)), (bytes(32), b"\0")])
+def test_an_object_whose_digests_have_another_length_is_refused(digests: tuple[bytes, bytes]) -> None:
+    """The stripe is read from the first two bytes, there or not."""
+    subject, odd = Fences(), Impostor(*digests)
+    for use in (subject.token, lambda odd: subject.is_current(odd, FenceToken(subject.epoch, 0, 0))):
+        with pytest.raises(ValueError, match="32 bytes"):
+            use(odd)  # type: ignore[arg-type,operator]
+    with pytest.raises(ValueError, match="32 bytes"):
+        subject.raise_object(Impostor(b"", b""))  # type: ignore[arg-type]

@@ -46,3 +46,11 @@ def test_nothing_is_always_resident_and_nobody_to_ask_means_cold(warm: int) -> N
     os.close(warm)
     with pytest.raises(OSError, match="Bad file descriptor"):
         resident(warm, 0, 100)
+
+
+@pytest.mark.parametrize("interval", [(4097, (1 << 64) - 1), ((1 << 63) - 1, 1), (1 << 63, 1)])
+def test_an_interval_no_file_can_have_is_an_error_and_not_resident(warm: int, interval: tuple[int, int]) -> None:
+    """Beyond 2**64 it wrapped to no page at all, every one of which is in memory."""
+    for ways in (BY_CACHESTAT, BY_READ):
+        with pytest.raises(OSError, match="Invalid argument"):
+            resident(warm, *interval, ways)

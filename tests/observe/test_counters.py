@@ -147,3 +147,31 @@ def test_cumulative_refuses_what_it_could_only_guess() -> None:
         cumulative(array("Q", [0]), [1])
     with pytest.raises(ValueError, match="words"):
         quantile([0] * (HISTOGRAM_WORDS + 1), 0.5)
+
+
+def test_more_words_than_memory_can_have_are_refused_whatever_the_buffer() -> None:
+    """Times eight it wrapped to nothing, and any slot number was then inside."""
+    with pytest.raises(ValueError, match="cannot hold"):
+        Counters(1 << 61, bytearray(64))
+    with pytest.raises(MemoryError):
+        Counters(1 << 61)
+
+
+def test_a_refused_buffer_is_given_back() -> None:
+    buffer = bytearray(64)
+    counters = Counters.__new__(Counters, 0)
+    with pytest.raises(ValueError, match="cannot hold"):
+        counters.__init__(100, buffer)  # type: ignore[misc]
+    counters.__init__(2, buffer)  # type: ignore[misc]
+    del counters
+    buffer.append(0)
+
+
+def test_a_histogram_that_was_never_initialised_is_empty_and_takes_nothing() -> None:
+    histogram = Histogram.__new__(Histogram)
+    with pytest.raises(RuntimeError, match="initialised"):
+        histogram.record(1.0)
+    with pytest.raises(RuntimeError, match="initialised"):
+        _ = histogram.count
+    with pytest.raises(RuntimeError, match="initialised"):
+        _ = histogram.sum

@@ -57,6 +57,8 @@ cdef enum:
     # The most framing that may be outstanding. Each chunk earns 16 bytes and twice its size, so that honest chunks,
     # even of one byte, never reach it, and a stream of tiny chunks with long extensions soon does.
     MAX_EXCESS = 16384
+    # The most that may be allowed for a line or the trailer section: twice as much still fits 32 bits.
+    MAX_LIMIT = 0x3FFFFFFF
 
 cdef uint64_t MAX_SIZE = 0x7FFFFFFFFFFFFFFF
 
@@ -342,6 +344,8 @@ cdef class ChunkedDecoder:
     """
 
     def __cinit__(self, uint32_t max_line=4096, uint32_t max_trailer=16384):
+        if max_line > MAX_LIMIT or max_trailer > MAX_LIMIT:
+            raise ValueError(f"a limit is at most {MAX_LIMIT} bytes")
         chunked_init(&self.core, max_line, max_trailer)
         self.done = False
         self.error = 0

@@ -30,6 +30,7 @@ cdef class Words:
     cdef bint borrowed
 
     cdef int _take(self, Py_ssize_t size, object buffer) except -1
+    cdef int _check(self) except -1
 
 
 cdef class Counters(Words):

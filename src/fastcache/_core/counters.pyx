@@ -34,13 +34,23 @@ cdef class Words:
             return 0
         PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE | PyBUF_WRITABLE)
         self.borrowed = True
-        if self.view.len < size * <Py_ssize_t>sizeof(uint64_t):
-            raise ValueError(f"buffer of {self.view.len} bytes cannot hold {size} words")
-        # An atomic add across a cache line's border is slow or traps.
-        if <uintptr_t>self.view.buf % sizeof(uint64_t):
-            raise ValueError("buffer is not aligned to 8 bytes")
+        try:
+            if self.view.len // <Py_ssize_t>sizeof(uint64_t) < size:
+                raise ValueError(f"buffer of {self.view.len} bytes cannot hold {size} words")
+            # An atomic add across a cache line's border is slow or traps.
+            if <uintptr_t>self.view.buf % sizeof(uint64_t):
+                raise ValueError("buffer is not aligned to 8 bytes")
+        except ValueError:
+            self.borrowed = False
+            PyBuffer_Release(&self.view)
+            raise
         self.words = <uint64_t *>self.view.buf
         self.size = size
+        return 0
+
+    cdef int _check(self) except -1:
+        if self.words == NULL:
+            raise RuntimeError("not initialised")
         return 0
 
     def __dealloc__(self):
@@ -110,6 +120,7 @@ cdef class Histogram(Words):
     def record(self, double seconds):
         """Count one duration in seconds; a negative or not-a-number one counts as 0."""
         cdef double nanoseconds = seconds * 1e9
+        self._check()
         if not nanoseconds > 0.0:
             self.record_ns(0)
         elif nanoseconds >= 9.2e18:
@@ -122,6 +133,7 @@ cdef class Histogram(Words):
         """Durations recorded."""
         cdef Py_ssize_t i
         cdef uint64_t total = 0
+        self._check()
         for i in range(BUCKETS):
             total += fc_counter_get(self.words + i)
         return total
@@ -129,6 +141,7 @@ cdef class Histogram(Words):
     @property
     def sum(self):
         """Sum of the durations in seconds."""
+        self._check()
         return fc_counter_get(self.words + SUM) / 1e9
 
     def quantile(self, double q):

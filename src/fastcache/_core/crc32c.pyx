@@ -2,7 +2,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EINTR, errno
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport INT64_MAX, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from posix.types cimport off_t
 from posix.unistd cimport pread
@@ -81,9 +81,10 @@ def crc_file(int fd, off_t offset, off_t length):
     cdef uint8_t *scratch
     cdef uint32_t crc = 0
     cdef ssize_t got = 0
-    cdef off_t end = offset + length
-    if offset < 0 or length < 0:
-        raise ValueError("negative offset or length")
+    cdef off_t end
+    if offset < 0 or length < 0 or length > <off_t>INT64_MAX - offset or offset == <off_t>INT64_MAX:
+        raise ValueError("no file has this offset and length")
+    end = offset + length
     scratch = <uint8_t *>malloc(READ_SIZE)  # owned here, freed below
     if scratch == NULL:
         raise MemoryError

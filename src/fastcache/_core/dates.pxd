@@ -17,7 +17,8 @@ cdef extern from *:
 cdef enum:
     HTTP_DATE_LENGTH = 29
 
-# Seconds since the epoch, or NO_DATE. `now` (or NO_DATE) resolves the two-digit year of an RFC 850 date.
+# Seconds since the epoch, or NO_DATE. `now` (in the years 0 to 9999, or NO_DATE) resolves the two-digit year of an RFC
+# 850 date.
 cdef int64_t read_http_date(const char *text, Py_ssize_t length, int64_t now) noexcept nogil
 
 # Write the 29 characters of an IMF-fixdate; `out` has room for them, no terminator is added.

@@ -190,5 +190,8 @@ def parse_http_date(bytes value not None, now=None):
     ``now`` (seconds since the epoch) resolves the two-digit year of RFC 850 by the 50-year rule of RFC 9110 section
     5.6.7; without it 69-99 are 19xx, as POSIX strptime has it. Day names are checked for being one, not for being right.
     """
-    cdef int64_t found = read_http_date(value, len(value), NO_DATE if now is None else <int64_t>now)
+    cdef int64_t found
+    if now is not None and not FIRST_SECOND <= now <= LAST_SECOND:
+        raise ValueError("the clock is outside of the years of four digits")
+    found = read_http_date(value, len(value), NO_DATE if now is None else <int64_t>now)
     return None if found == NO_DATE else found

@@ -16,6 +16,13 @@ from fastcache.model import FenceToken
 SIZE = sizeof(fc_fences)
 
 
+cdef bytes checked(bytes digest):
+    """A digest whose first bytes may be read, whoever brought it."""
+    if digest is None or len(digest) != 32:
+        raise ValueError("a digest has 32 bytes")
+    return digest
+
+
 cdef class Fences:
     """The fences of one supervisor life. ``epoch`` is random, so that a token of another life is never current."""
 
@@ -45,29 +52,31 @@ cdef class Fences:
 
     def token(self, object_id):
         """The fences of ``object_id`` as they stand now."""
-        cdef const uint8_t *digest = object_id.digest
-        cdef const uint8_t *bucket = object_id.bucket_digest
+        cdef bytes digest = checked(object_id.digest)
+        cdef bytes bucket = checked(object_id.bucket_digest)
         return FenceToken(
-            self.epoch, fc_load(&self.shared.objects[fc_stripe(digest)]), fc_load(&self.shared.buckets[fc_stripe(bucket)])
+            self.epoch,
+            fc_load(&self.shared.objects[fc_stripe(<const uint8_t *>digest)]),
+            fc_load(&self.shared.buckets[fc_stripe(<const uint8_t *>bucket)]),
         )
 
     def raise_object(self, object_id):
         """Make every token of ``object_id`` read so far outdated, in all processes."""
-        cdef const uint8_t *digest = object_id.digest
-        fc_raise(&self.shared.objects[fc_stripe(digest)])
+        cdef bytes digest = checked(object_id.digest)
+        fc_raise(&self.shared.objects[fc_stripe(<const uint8_t *>digest)])
 
     def raise_bucket(self, bucket):
         """The same for every object of a bucket: an ObjectId in it, or the bucket's 32-byte digest."""
-        cdef bytes digest = bucket if isinstance(bucket, bytes) else bucket.bucket_digest
-        if len(digest) != 32:
-            raise ValueError("a bucket digest has 32 bytes")
+        cdef bytes digest = checked(bucket if isinstance(bucket, bytes) else bucket.bucket_digest)
         fc_raise(&self.shared.buckets[fc_stripe(<const uint8_t *>digest)])
 
     def is_current(self, object_id, token):
         """Whether nothing was raised for ``object_id`` since ``token`` was read, in this very epoch."""
         cdef uint64_t epoch, object_fence, bucket_fence
         epoch, object_fence, bucket_fence = token
-        return self.holds(object_id.digest, object_id.bucket_digest, epoch, object_fence, bucket_fence)
+        cdef bytes digest = checked(object_id.digest)
+        cdef bytes bucket = checked(object_id.bucket_digest)
+        return self.holds(digest, bucket, epoch, object_fence, bucket_fence)
 
     cdef bint holds(
         self, const uint8_t *digest, const uint8_t *bucket_digest, uint64_t epoch, uint64_t object_fence,

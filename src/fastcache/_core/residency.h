@@ -65,6 +65,10 @@ static int fc_resident(int fd, uint64_t offset, uint64_t length, int *ways) {
     int answer;
     if (length == 0)
         return 1;
+    if (offset >= (uint64_t)INT64_MAX || length > (uint64_t)INT64_MAX - offset) {
+        errno = EINVAL; /* no file is this long, and the arithmetic of pages would wrap */
+        return -1;
+    }
     if (*ways & FC_BY_CACHESTAT) {
         answer = fc_resident_by_cachestat(fd, offset, length);
         if (answer >= 0 || !fc_refused(errno))
