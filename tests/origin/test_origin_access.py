@@ -47,6 +47,17 @@ def test_an_unsigned_range_may_be_added(s3: Any, origin: OriginProcess, bucket: 
     assert code(send(origin, "GET", f"/{bucket}/k", unsigned=[("x-amz-meta-a", "1")])) == (403, "AccessDenied")
 
 
+def test_the_log_tells_which_fields_a_signature_covers(s3: Any, origin: OriginProcess, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"hello")
+    origin.control.reset()
+    for how in ("signed", "unsigned"):
+        assert send(origin, "GET", f"/{bucket}/k", **{how: [("Range", "bytes=1-2")]}).status == 206
+    forged = signed_request("GET", f"{origin.endpoint}/{bucket}/k", origin.access_key, "wrong")
+    assert exchange(origin.endpoint, forged).status == 403
+    always = ["host", "x-amz-content-sha256", "x-amz-date"]
+    assert [entry["covered"] for entry in origin.control.log()] == [["host", "range", *always[1:]], always, []]
+
+
 def test_the_payload_hash_is_compared(origin: OriginProcess, s3: Any, bucket: str) -> None:
     digest = hashlib.sha256(b"hello").hexdigest()
     assert send(origin, "PUT", f"/{bucket}/k", body=b"hello", payload_sha256=digest).status == 200

@@ -39,7 +39,9 @@ class Accounts:
             )
             how = "v4-presigned" if verified.presigned else "v4"
             account = self._accounts[verified.access_key]
-            return Identity(account, how, verified.payload, verified.payload_hash, verified.context)
+            return Identity(
+                account, how, verified.payload, verified.payload_hash, verified.context, covered=verified.signed
+            )
         if sigv2.uses_sigv2(request.target, request.headers):
             old = sigv2.verify(
                 request.method,

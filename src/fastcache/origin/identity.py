@@ -38,6 +38,8 @@ class Identity:
     payload: PayloadKind = PayloadKind.UNSIGNED
     payload_hash: bytes = b""
     context: SigningContext | None = field(default=None, repr=False)
+    covered: frozenset[bytes] = frozenset()
+    """Lower-case names of the header fields that a V4 signature covers."""
 
     @property
     def name(self) -> bytes:

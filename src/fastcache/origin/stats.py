@@ -23,6 +23,8 @@ class Entry:
     key: str
     params: list[str]
     headers: list[str]
+    covered: list[str]
+    """Names of the header fields that the signature covers."""
     range: str
     conditions: dict[str, str]
     auth: str
@@ -107,6 +109,7 @@ def _entry(request: Request, record: Record) -> Entry:
         key=_text(request.key),
         params=sorted(_text(name) for name in request.params),
         headers=[_text(name) for name, _ in request.headers],
+        covered=sorted(_text(name) for name in request.account.covered) if request.account else [],
         range=_text(fields.get(b"range", b"")),
         conditions={_text(name): _text(fields[name]) for name in conditions if name in fields},
         auth=request.account.how if request.account else "refused",
