@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PATIENT = ("--fill-detach-after", "60s", "--fill-follow-wait", "30s")
 MODES = {"revalidate": PATIENT, "none": ("--authorization", "none", "--ttl", LONG_TTL, *PATIENT)}
 SITES = [(kind, mode) for kind in ("swift", "own") for mode in MODES]
+COUNTED = [("swift", "revalidate"), *(("own", mode) for mode in MODES)]
 
 StartSite = Callable[[str, str], Site]
 
@@ -71,6 +72,14 @@ def site(request: pytest.FixtureRequest, start_site: StartSite, origin: OriginPr
 @pytest.fixture(params=SITES[1:], ids=["-".join(site) for site in SITES[1:]])
 def fewer_sites(request: pytest.FixtureRequest, start_site: StartSite, origin: OriginProcess) -> Site:
     """All sites but one: Swift is slow, and for writes and names the mode with a TTL is the harder one."""
+    started = start_site(*request.param)
+    attach_log(request, started.proxy.logs)
+    return started
+
+
+@pytest.fixture(params=COUNTED, ids=["-".join(site) for site in COUNTED])
+def counted_site(request: pytest.FixtureRequest, start_site: StartSite, origin: OriginProcess) -> Site:
+    """Swift, which verifies every signature, once; our own origin, which counts for each bucket, in each mode."""
     started = start_site(*request.param)
     attach_log(request, started.proxy.logs)
     return started

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -30,6 +31,16 @@ def _root() -> str | None:
 def _program(name: str) -> Callable[[], str | None]:
     def check() -> str | None:
         return None if shutil.which(name) else f"there is no program {name}"
+
+    return check
+
+
+def _packages(*modules: str) -> Callable[[], str | None]:
+    """Of the dependency group ``clients``."""
+
+    def check() -> str | None:
+        absent = [name for name in modules if importlib.util.find_spec(name) is None]
+        return f"this Python has no {' and no '.join(absent)}" if absent else None
 
     return check
 
@@ -99,6 +110,13 @@ TOOLS: Mapping[str, Callable[[], str | None]] = {
     "swift": _swift,
     "chattr": _program("chattr"),
     "curl": _program("curl"),
+    "awscli": _packages("awscli"),
+    "awscrt": _packages("awscrt"),
+    "duckdb": _packages("duckdb", "duckdb_extension_httpfs"),
+    "polars": _packages("polars"),
+    "s3fs": _packages("s3fs"),
+    "s3torchconnector": _packages("s3torchconnectorclient"),
+    "s5cmd": _packages("s5cmd"),
     "faketime": _program("faketime"),
     "nginx": _program("nginx"),
     "setpriv": _program("setpriv"),
