@@ -78,6 +78,38 @@ async def test_a_commit_that_ends_while_a_second_read_looks_for_bytes_leaves_not
         assert proxy.origin.control.body_sent("bkt", "o") == size
 
 
+@pytest.mark.parametrize("signed", [{}, {"Range": "bytes=0-52428799"}], ids=["whole", "signed-range"])
+async def test_a_head_that_is_renewed_while_a_read_looks_for_bytes_leaves_nothing_to_fetch(
+    embed: Embed, monkeypatch: pytest.MonkeyPatch, signed: dict[str, str]
+) -> None:
+    """s5cmd sends HEAD before each GET: the HEAD of one reader came while another waited for a commit, who then took
+    the renewed head of the same content for another object and asked for all of it once more."""
+    size = 48 * MIB
+    finish, commit_so_far = FillWriter.finish, Fill.commit_so_far
+
+    async def finish_slowly(writer: FillWriter) -> None:
+        await asyncio.sleep(0.3)
+        await finish(writer)
+
+    async with embed(fill_detach_after="20s") as proxy:
+
+        async def commit_beside_a_head(fill: Fill, within: float) -> None:
+            await commit_so_far(fill, within)
+            head, _ = await proxy.get("o", method="HEAD")
+            assert head.startswith(b"HTTP/1.1 200")
+            heads.append(head)
+
+        heads: list[bytes] = []
+        monkeypatch.setattr(FillWriter, "finish", finish_slowly)
+        monkeypatch.setattr(Fill, "commit_so_far", commit_beside_a_head)
+        proxy.origin.control.synthetic("bkt", "o", size)
+        for _ in range(2):
+            _, body = await proxy.get("o", signed=signed)
+            assert body == pattern(b"o", 1, 0, size)
+        assert heads, "no head came while the second read looked: nothing is proven"
+        assert proxy.origin.control.body_sent("bkt", "o") == size
+
+
 async def _read_slowly(proxy: Embedded, signed: dict[str, str], pause: float) -> bytes:
     """The body, taken in pieces with pauses so that the other readers run ahead."""
     reader, writer = await proxy.connect()

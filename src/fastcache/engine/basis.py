@@ -18,6 +18,9 @@ from fastcache.storage.store import Store
 
 _log = logging.getLogger("fastcache.engine.basis")
 
+_MAX_LOOKS = 4
+"""A head that is renewed during each of them does not keep a request from being sent."""
+
 
 @dataclass(slots=True)
 class Basis:
@@ -36,9 +39,19 @@ class Basis:
 
 async def find_basis(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Basis | None:
     """A head with all bytes of its answer at hand; the extents are opened, and checked, before anybody is asked."""
-    record = entry.head
-    if record is None or not can_answer(read, record, allow_kms=ctx.allow_kms):
-        return None
+    for _ in range(_MAX_LOOKS):
+        record = entry.head
+        if record is None or not can_answer(read, record, allow_kms=ctx.allow_kms):
+            return None
+        basis = await _look(ctx, store, entry, read, record)
+        if basis is not None or entry.head is record:
+            return basis
+        # Another answer renewed the head meanwhile, perhaps that of a HEAD, under which the same bytes are here.
+    return None
+
+
+async def _look(ctx: Context, store: Store, entry: Entry, read: ReadRequest, record: HeadRecord) -> Basis | None:
+    """The basis under ``record``, if that stays the entry's head."""
     answer = answer_locally(read, record)
     interval = answer.interval
     if interval is None or interval.length == 0:
