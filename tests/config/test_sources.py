@@ -30,6 +30,7 @@ DEFAULTS = {
     "stale_if_error": 0.0,
     "allow_from": (),
     "kms": "refuse",
+    "multi_range": "whole",
     "namespace": "global",
     "admin_host": "127.0.0.1",
     "admin_port": 8080,

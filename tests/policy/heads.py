@@ -29,12 +29,16 @@ KEY = identity(b"bucket", b"key")
 
 
 def classified(
-    *fields: bytes, method: bytes = b"GET", target: bytes = b"/bucket/key", host: bytes = HOST
+    *fields: bytes,
+    method: bytes = b"GET",
+    target: bytes = b"/bucket/key",
+    host: bytes = HOST,
+    multi_range: bool = False,
 ) -> Classified:
     """One request, all the way from its bytes."""
     lines = (method + b" " + target + b" HTTP/1.1", b"Host: " + host, *fields, b"", b"")
     head = parse_request_head(b"\r\n".join(lines))
-    return classify(head, parse_target(head, ADDRESSING), identity)
+    return classify(head, parse_target(head, ADDRESSING), identity, multi_range=multi_range)
 
 
 def read_of(*fields: bytes, method: bytes = b"GET", target: bytes = b"/bucket/key", host: bytes = HOST) -> ReadRequest:

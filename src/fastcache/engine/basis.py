@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from fastcache.engine.byteranges import open_ranges
 from fastcache.engine.context import Context
 from fastcache.engine.fill import Fill, FillEndedError
 from fastcache.engine.gaps import find_gaps
@@ -54,6 +55,8 @@ async def _look(ctx: Context, store: Store, entry: Entry, read: ReadRequest, rec
     """The basis under ``record``, if that stays the entry's head."""
     answer = answer_locally(read, record)
     interval = answer.interval
+    if answer.ranges:
+        return await _open_several(ctx, store, entry, read, record, answer)
     if interval is None or interval.length == 0:
         return Basis(record, answer, None, followed=False)
     source = await _open(store, entry, interval)
@@ -69,6 +72,18 @@ async def _look(ctx: Context, store: Store, entry: Entry, read: ReadRequest, rec
             return None
         source = await _open(store, entry, interval)
     return None if source is None else Basis(record, answer, source, followed=False)
+
+
+async def _open_several(
+    ctx: Context, store: Store, entry: Entry, read: ReadRequest, record: HeadRecord, answer: LocalAnswer
+) -> Basis | None:
+    """Several ranges, each from extents; what has arrived and is not committed yet is waited for."""
+    under_way = bool(ctx.flights.fills_of(read.object_id))
+    ranges = await open_ranges(store, entry, record, read, answer.ranges)
+    if ranges is None and under_way:
+        await ctx.flights.settled(read.object_id, ctx.follow_wait)
+        ranges = await open_ranges(store, entry, record, read, answer.ranges)
+    return None if ranges is None else Basis(record, answer, ranges, followed=False)
 
 
 async def _open(store: Store, entry: Entry, interval: Interval) -> ExtentSource | None:

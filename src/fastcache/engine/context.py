@@ -44,6 +44,8 @@ class Context:
     """Tells the hit branch what it may answer; None where it answers nothing."""
     allow_kms: bool = False
     """Whether objects encrypted with a KMS key are stored and served (SEMANTICS 24)."""
+    multi_range: bool = False
+    """Whether a hit answers several ranges as ``multipart/byteranges`` (SEMANTICS 27)."""
     flights: Flights = field(default_factory=Flights)
     draining: bool = False
     requests_in_flight: int = 0

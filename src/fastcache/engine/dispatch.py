@@ -134,7 +134,7 @@ async def _route(ctx: Context, exchange: Exchange) -> None:
     head = exchange.head
     target = parse_target(head, ctx.addressing)
     exchange.bucket, exchange.key, exchange.version = target.bucket, target.key, target.version
-    classified = classify(head, target, ctx.object_id)
+    classified = classify(head, target, ctx.object_id, multi_range=ctx.multi_range)
     if isinstance(classified, UnsafeRequest):
         await handle_unsafe(ctx, exchange, classified)
         return

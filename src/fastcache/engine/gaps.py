@@ -17,7 +17,7 @@ from fastcache.engine.fill import Fill
 from fastcache.engine.flights import Leader
 from fastcache.engine.lessons import forget
 from fastcache.engine.serving import ExtentSource, FillSource, PiecedSource, send_stored
-from fastcache.errors import CorruptFileError, StorageError
+from fastcache.errors import StorageError
 from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
 from fastcache.policy.freshness import Authorization
 from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
@@ -74,9 +74,11 @@ async def find_gaps(ctx: Context, store: Store, entry: Entry, read: ReadRequest)
         return None
     gaps = Gaps(record, answer, None, span, None)
     try:
-        gaps.before = await _opened(store, entry, record, Interval(answer.interval.start, span.start))
-        gaps.after = await _opened(store, entry, record, Interval(span.end, answer.interval.end))
-    except (CorruptFileError, StorageError):
+        before = Interval(answer.interval.start, span.start)
+        after = Interval(span.end, answer.interval.end)
+        gaps.before = await open_extents(store, entry, record, before) if before.length else None
+        gaps.after = await open_extents(store, entry, record, after) if after.length else None
+    except StorageError:
         gaps.close()
         return None
     except BaseException:
@@ -85,9 +87,8 @@ async def find_gaps(ctx: Context, store: Store, entry: Entry, read: ReadRequest)
     return gaps
 
 
-async def _opened(store: Store, entry: Entry, record: HeadRecord, interval: Interval) -> ExtentSource | None:
-    if not interval.length:
-        return None
+async def open_extents(store: Store, entry: Entry, record: HeadRecord, interval: Interval) -> ExtentSource:
+    """Extents of exactly this generation that cover the interval, checked. Raises StorageError when they do not."""
     reader = await store.open_range(entry, interval)
     if reader is None:
         raise StorageError("an extent went away while it was opened")

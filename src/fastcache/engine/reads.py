@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from fastcache.engine.asking import Asked, ask_again, ask_origin
 from fastcache.engine.basis import Basis, find_basis, prepared
+from fastcache.engine.byteranges import ByterangesSource
 from fastcache.engine.channel import ClientGoneError
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
@@ -64,6 +66,9 @@ async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: Read
             if basis is not None:
                 if await _serve_basis(ctx, store, exchange, read, entry, basis, deadline):
                     return
+                continue
+            if read.ranges is not None:  # not all of them are here: the whole object, as S3 answers
+                read = replace(read, ranges=None)
                 continue
             patience = deadline - ctx.clock.boot()
             leader = ctx.flights.leader_for(read) if patience > 0 else None
@@ -182,6 +187,8 @@ async def _send_basis(
         # Our validator made the origin ignore If-Modified-Since: test it against what the 304 says.
         modified = next((value for name, value in validation if name.lower() == b"last-modified"), None)
         answer = answer_locally(read, basis.record, last_modified=modified)
+    if answer.ranges and isinstance(basis.source, ByterangesSource):
+        read, answer = basis.source.framed(read)
     proof = entry.validation
     age = 0.0 if validation is not None or proof is None else max(0.0, ctx.clock.boot() - proof.at)
     ttl = ctx.ttls.get if ctx.authorization is Authorization.NONE else None
@@ -284,6 +291,7 @@ async def _serve_at_hand(
     if (
         basis is None
         or basis.source is None
+        or basis.answer.ranges
         or basis.record.generation != storable.record.generation
         or basis.answer.interval != storable.interval
         or not await prepared(basis)

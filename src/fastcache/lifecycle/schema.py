@@ -197,6 +197,11 @@ class Settings(Group):
         description="Whether objects encrypted with a KMS key are cached. `allow` trusts that whoever the origin lets "
         "read such an object, or have a 304 for it, may also decrypt it.",
     )
+    multi_range: Annotated[str, kinds.choice("whole", "multipart")] = Field(
+        default="whole",
+        description="How a hit answers several ranges in one request: with the `whole` object, as S3 does, or with "
+        "just those ranges as `multipart/byteranges`. What is not cached the origin answers in its own way.",
+    )
     namespace: Annotated[str, kinds.choice("global", later=("per-key",))] = Field(
         default="global",
         description="Whether a bucket name means one bucket for all (`global`) or one for each access key.",

@@ -288,6 +288,7 @@ def _context(
         window_budget=WindowBudget(settings.fill.window_budget),
         max_requests=settings.limits.max_requests_in_flight,
         allow_kms=settings.kms == "allow",
+        multi_range=settings.multi_range == "multipart",
     )
 
 

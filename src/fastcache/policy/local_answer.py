@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastcache._core.conditions import evaluate, if_range_matches
 from fastcache._core.ranges import Unsatisfiable, format_content_range, format_unsatisfied_range
 from fastcache.model import Headers, HeadRecord, Interval
+from fastcache.policy.byteranges import chosen_ranges, may_be_divided
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.storable import is_kms
 
@@ -18,6 +19,8 @@ class LocalAnswer:
     status: int
     interval: Interval | None
     headers: Headers = ()
+    ranges: tuple[Interval, ...] = ()
+    """What a ``multipart/byteranges`` body consists of; ``interval`` is then all that lies between them."""
 
     @property
     def whole_object(self) -> bool:
@@ -54,15 +57,33 @@ def answer_locally(read: ReadRequest, record: HeadRecord, *, last_modified: byte
     size = record.generation.size
     if read.part is not None:
         return _answer_part(read.part, record)
-    wanted = read.range
-    if wanted is not None and (conditions.if_range is None or if_range_matches(conditions.if_range, etag, modified)):
+    wanted, several = read.range, read.ranges
+    holds = conditions.if_range is None or if_range_matches(conditions.if_range, etag, modified)
+    if wanted is not None and holds:
         interval = wanted.resolve(size)
         if isinstance(interval, Unsatisfiable):
-            return LocalAnswer(416, None, ((b"Content-Range", format_unsatisfied_range(size)),))
-        field = format_content_range(interval.start, interval.end, size)
-        return LocalAnswer(206, interval, ((b"Content-Range", field), _length(interval)))
+            return _unsatisfied(size)
+        return _answer_interval(interval, size)
+    if several is not None and holds and may_be_divided(record):
+        found = chosen_ranges(several, size)
+        if isinstance(found, Unsatisfiable):
+            return _unsatisfied(size)
+        if len(found) == 1:
+            return _answer_interval(found[0], size)
+        if found:
+            around = Interval(min(found).start, max(interval.end for interval in found))
+            return LocalAnswer(206, around, ranges=found)
     whole = Interval(0, size)
     return LocalAnswer(200, whole, (_length(whole),))
+
+
+def _answer_interval(interval: Interval, size: int) -> LocalAnswer:
+    field = format_content_range(interval.start, interval.end, size)
+    return LocalAnswer(206, interval, ((b"Content-Range", field), _length(interval)))
+
+
+def _unsatisfied(size: int) -> LocalAnswer:
+    return LocalAnswer(416, None, ((b"Content-Range", format_unsatisfied_range(size)),))
 
 
 def _answer_part(number: int, record: HeadRecord) -> LocalAnswer:

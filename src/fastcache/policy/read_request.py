@@ -25,7 +25,7 @@ class Conditions:
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """``range`` is a single satisfiable-looking range; anything else in the Range field means the whole object, as S3
-    answers it (an invalid field is ignored, several ranges are not supported)."""
+    answers it (an invalid field is ignored, several ranges are not supported), unless ``ranges`` says otherwise."""
 
     method: bytes
     object_id: ObjectId
@@ -42,6 +42,8 @@ class ReadRequest:
     """``partNumber``: the bytes of one part, wherever the origin says they lie (SEMANTICS 26)."""
     overrides: Headers = ()
     """Header fields that ``response-*`` puts in the place of the object's (SEMANTICS 25)."""
+    ranges: RangeSpec | None = None
+    """Several ranges, where a hit may answer them as ``multipart/byteranges`` (SEMANTICS 27)."""
 
     def absolute_interval(self) -> Interval | None:
         """The interval asked for, as far as it can be told without the object's size; the end may lie past it."""

@@ -76,16 +76,19 @@ class UnsafeRequest:
 Classified = ReadRequest | UnsafeRequest | PassRequest
 
 
-def classify(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> Classified:
-    """Classify one request. Pure: the same head gives the same answer."""
+def classify(head: RequestHead, target: S3Target, identity_of: IdentityOf, *, multi_range: bool = False) -> Classified:
+    """Classify one request. Pure: the same head gives the same answer.
+
+    ``multi_range`` keeps several ranges; without it they mean the whole object.
+    """
     if head.method not in SAFE_METHODS:
         return _unsafe(head, target, identity_of)
     if head.method == b"OPTIONS":
         return PassRequest(b"method")
-    return _read(head, target, identity_of)
+    return _read(head, target, identity_of, multi_range)
 
 
-def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> ReadRequest | PassRequest:
+def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf, multi_range: bool) -> ReadRequest | PassRequest:
     if target.bucket is None or target.key is None:
         return PassRequest(b"not-an-object")
     reason = _read_refusal(head, target)
@@ -123,6 +126,7 @@ def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf) -> ReadR
         ),
         part=query.part,
         overrides=overrides,
+        ranges=spec if multi_range and spec is not None and spec.is_multi else None,
     )
 
 
