@@ -63,6 +63,18 @@ Flags = Mapping[str, str]
     ("flags", "refusal"),
     [
         (
+            {"aliases": "ap-1=data,ap-1=other"},
+            "flag --aliases: ap-1 is said to be other and data; name one bucket",
+        ),
+        (
+            {"aliases": "ap-1=data,ap-2=ap-1"},
+            "flag --aliases: ap-2 is said to be ap-1, which is an alias itself; name the bucket behind it",
+        ),
+        (
+            {"object-max-age": "honour"},
+            "flag --object-max-age: revalidate asks the origin each time, so a ttl has no effect; remove it",
+        ),
+        (
             {"port": "8080"},
             "flag --port: port and admin-port are both 8080 on 127.0.0.1; give one of them another number",
         ),

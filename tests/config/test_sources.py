@@ -31,6 +31,8 @@ DEFAULTS = {
     "allow_from": (),
     "kms": "refuse",
     "multi_range": "whole",
+    "aliases": (),
+    "object_max_age": "ignore",
     "namespace": "global",
     "admin_host": "127.0.0.1",
     "admin_port": 8080,

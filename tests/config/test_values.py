@@ -106,6 +106,16 @@ def test_names_are_lower_case_and_suffixes_lose_their_dot(configure: Configure) 
     assert settings.virtual_host_suffixes == ("s3.test",)
 
 
+def test_aliases_are_pairs_of_bucket_names(configure: Configure) -> None:
+    settings = configure("aliases: [ap-1-s3alias=Data, ap.s3-accesspoint.eu-west-1.amazonaws.com=other]\n")
+    assert settings.aliases == (("ap-1-s3alias", "Data"), ("ap.s3-accesspoint.eu-west-1.amazonaws.com", "other"))
+
+
+@pytest.mark.parametrize("text", ["data", "=data", "a=data", "ap=", "ap=da ta", "ap/x=data", "ap=data=more"])
+def test_what_is_no_alias_is_refused(configure: Configure, text: str) -> None:
+    assert configure.refusal(flags={"aliases": text}) == f"flag --aliases: {text!r} is no alias; write NAME=BUCKET"
+
+
 def test_networks_are_networks(configure: Configure) -> None:
     settings = configure(flags={"allow-from": ("10.0.0.0/8", "2001:db8::/32", "192.0.2.7")})
     assert settings.allow_from == tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.policy.heads import record
 
 from fastcache.policy.freshness import Authorization, Freshness, Ttls, freshness
 
@@ -76,3 +77,38 @@ def test_stale_rules_reach_as_far_as_they_say_and_never_past_a_fence(
         assert found is Freshness.STALE_ON_ERROR
     else:
         assert found is Freshness.EXPIRED
+
+
+BY_OBJECT = Ttls(60.0, 30.0, stale_while_revalidate=5.0, stale_if_error=7.0, by_object=True)
+NEVER_STALE = (0.0, 0.0)
+AS_CONFIGURED = (5.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "get", "head", "stale"),
+    [
+        ((), 60.0, 30.0, AS_CONFIGURED),
+        ((b"public",), 60.0, 30.0, AS_CONFIGURED),
+        ((b"public, max-age=3600",), 3600.0, 3600.0, AS_CONFIGURED),
+        ((b"Max-Age=5",), 5.0, 5.0, AS_CONFIGURED),
+        ((b'max-age="7"',), 7.0, 7.0, AS_CONFIGURED),
+        ((b"max-age=3600, s-maxage=9",), 9.0, 9.0, NEVER_STALE),
+        ((b"max-age=3600, no-cache",), 0.0, 0.0, NEVER_STALE),
+        ((b"max-age=3600", b"no-cache"), 0.0, 0.0, NEVER_STALE),
+        ((b"must-revalidate",), 60.0, 30.0, NEVER_STALE),
+        ((b"max-age=20, max-age=10",), 10.0, 10.0, AS_CONFIGURED),
+        ((b"max-age=-1",), 0.0, 0.0, AS_CONFIGURED),
+        ((b"max-age=soon",), 0.0, 0.0, AS_CONFIGURED),
+        ((b"max-age",), 0.0, 0.0, AS_CONFIGURED),
+        ((b"max-age=99999999999999999999999",), 3650 * 86400.0, 3650 * 86400.0, AS_CONFIGURED),
+    ],
+)
+def test_the_objects_own_words_decide_where_the_operator_lets_them(
+    fields: tuple[bytes, ...], get: float, head: float, stale: tuple[float, float]
+) -> None:
+    """SEMANTICS 21; RFC 9111 sections 4.2.1 and 4.2.4. What makes no sense is not fresh."""
+    stored = record(headers=tuple((b"Cache-Control", field) for field in fields))
+    found = BY_OBJECT.of_object(stored)
+    assert (found.of(b"GET"), found.of(b"HEAD")) == (get, head)
+    assert (found.stale_while_revalidate, found.stale_if_error) == stale
+    assert Ttls(60.0, 30.0).of_object(stored) == Ttls(60.0, 30.0), "by default they do not"

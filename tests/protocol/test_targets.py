@@ -12,7 +12,15 @@ from tests.protocol.heads import head
 
 from fastcache.errors import RequestError
 from fastcache.protocol.requests import parse_request_head
-from fastcache.protocol.targets import PATH_STYLE, VIRTUAL, Addressing, AddressStyle, S3Target, parse_target
+from fastcache.protocol.targets import (
+    PATH_STYLE,
+    VIRTUAL,
+    Addressing,
+    AddressStyle,
+    S3Target,
+    bucket_aliases,
+    parse_target,
+)
 
 ADDRESSING = Addressing(
     accepted_hosts=(b"Cache-1", b"cache-1.example.net."),
@@ -294,3 +302,17 @@ def test_in_front_of_aws_any_other_name_is_told_the_ways_that_work(host: bytes) 
     assert refusal.value.response_status == 400
     for way in ("DNS", "HTTP_PROXY", "sign", "s3.eu-west-1.amazonaws.com"):
         assert way in str(refusal.value)
+
+
+def test_an_alias_is_named_as_a_bucket_or_by_its_host() -> None:
+    host = b"Ap-1.s3-accesspoint.eu-west-1.amazonaws.com"
+    aliases = bucket_aliases([("ap-1-s3alias", "data"), (host.decode(), "data")])
+    for target in (
+        target_of(b"/key", host),
+        target_of(b"/ap-1-s3alias/key"),
+        target_of(b"/key", b"ap-1-s3alias.s3.example.com"),
+    ):
+        assert target.bucket is not None
+        assert aliases[target.bucket] == b"data"
+    other = target_of(b"/key", b"ap-2.s3-accesspoint.eu-west-1.amazonaws.com").bucket
+    assert other not in aliases

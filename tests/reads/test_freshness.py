@@ -153,3 +153,26 @@ def test_no_cache_reaches_the_origin_whatever_may_be_stale(reader: Start) -> Non
     r.origin.control.flip("bkt", "o")
     time.sleep(0.3)
     assert r.get("o", unsigned={"Cache-Control": "no-cache"}).body == content("o", 0, 1000, 2)
+
+
+def test_the_objects_max_age_decides_where_the_operator_lets_it(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "1h", "--head-ttl", "1h", "--object-max-age", "honour")
+    for key, value in (("long", "max-age=3600"), ("short", "max-age=0"), ("none", "public")):
+        r.origin.control.synthetic("bkt", key, 1000, headers={"Cache-Control": value})
+        assert r.get(key).body == content(key, 0, 1000)
+        r.origin.control.flip("bkt", key)  # behind the proxy's back
+    for key, generation in (("long", 1), ("short", 2), ("none", 1)):
+        for _ in range(2):
+            assert r.get(key).body == content(key, 0, 1000, generation), key
+    r.origin.control.reset()
+    for key, asked in (("long", 0), ("short", 1), ("none", 0)):
+        assert r.get(key, method="HEAD").status == 200
+        assert r.origin.control.requests("HEAD", key) == asked, key
+
+
+def test_by_default_the_operators_ttl_decides(reader: Start) -> None:
+    r = reader(*NONE, "--ttl", "1h")
+    r.origin.control.synthetic("bkt", "o", 1000, headers={"Cache-Control": "max-age=0"})
+    r.get("o")
+    r.origin.control.flip("bkt", "o")
+    assert r.get("o").body == content("o", 0, 1000, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastcache._core.fences import Fences
@@ -44,6 +45,8 @@ class Context:
     """Tells the hit branch what it may answer; None where it answers nothing."""
     allow_kms: bool = False
     """Whether objects encrypted with a KMS key are stored and served (SEMANTICS 24)."""
+    aliases: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Other names of buckets, as requests name them, and the bucket each one is (SEMANTICS 2)."""
     multi_range: bool = False
     """Whether a hit answers several ranges as ``multipart/byteranges`` (SEMANTICS 27)."""
     flights: Flights = field(default_factory=Flights)
@@ -79,4 +82,4 @@ class Context:
 
     def object_id(self, bucket: bytes, key: bytes, version: bytes | None = None) -> ObjectId:
         """Identity of an object at this worker's origin."""
-        return ObjectId(self.origin, bucket, key, version)
+        return ObjectId(self.origin, self.aliases.get(bucket, bucket), key, version)

@@ -64,7 +64,7 @@ async def _send_head(ctx: Context, exchange: Exchange, read: ReadRequest, entry:
     answer = answer_locally(read, record)
     proof = entry.validation
     age = 0.0 if proof is None else max(0.0, ctx.clock.boot() - proof.at)
-    ttl = ctx.ttls.of(read.method)
+    ttl = ctx.ttls.of_object(record).of(read.method)
     await send_stored(ctx, exchange, read, record, answer, None, Result.HIT, age=age, validation=None, ttl=ttl)
     if ctx.lessor is not None:
         ctx.lessor.offer(exchange.head, entry, record, None)

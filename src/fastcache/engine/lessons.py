@@ -17,12 +17,13 @@ def entry_freshness(ctx: Context, entry: Entry, read: ReadRequest) -> Freshness:
     proof = entry.validation
     if read.must_ask or entry.voided:
         return Freshness.EXPIRED
+    ttls = ctx.ttls if entry.head is None else ctx.ttls.of_object(entry.head)
     return freshness(
         None if proof is None else proof.at,
         fences_current=proof is not None and ctx.fences.is_current(entry.object_id, proof.token),
         now=ctx.clock.boot(),
-        ttl=ctx.ttls.of(read.method),
-        ttls=ctx.ttls,
+        ttl=ttls.of(read.method),
+        ttls=ttls,
         mode=ctx.authorization,
     )
 

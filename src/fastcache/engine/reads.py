@@ -191,7 +191,7 @@ async def _send_basis(
         read, answer = basis.source.framed(read)
     proof = entry.validation
     age = 0.0 if validation is not None or proof is None else max(0.0, ctx.clock.boot() - proof.at)
-    ttl = ctx.ttls.get if ctx.authorization is Authorization.NONE else None
+    ttl = ctx.ttls.of_object(basis.record).get if ctx.authorization is Authorization.NONE else None
     await send_stored(
         ctx, exchange, read, basis.record, answer, basis.source, result, age=age, validation=validation, ttl=ttl
     )

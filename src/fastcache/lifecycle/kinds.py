@@ -25,6 +25,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_BUCKET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{1,254}")
 _URL_TEXT = re.compile(r"[!-~]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -127,6 +128,14 @@ def _parse_suffix(text: str) -> str:
     return _parse_name(text.removeprefix("."))
 
 
+def _parse_alias(text: str) -> tuple[str, str]:
+    """``NAME=BUCKET``. Names are not folded: a bucket of an old account or of another service may have capitals."""
+    name, equals, bucket = text.partition("=")
+    if not equals or not _BUCKET.fullmatch(name) or not _BUCKET.fullmatch(bucket):
+        raise ValueError(f"{text!r} is no alias; write NAME=BUCKET")
+    return name, bucket
+
+
 def _parse_endpoint(text: str) -> OriginId:
     """The origin a URL names. No error repeats the URL: people paste credentials into it."""
     # urlsplit drops tabs and line breaks silently, so they are refused before it sees them.
@@ -193,6 +202,7 @@ HOST = Kind("host", _parse_host)
 ENDPOINT = Kind("URL", _parse_endpoint)
 NAMES = Kind("names", _parse_name, repeated=True)
 SUFFIXES = Kind("names", _parse_suffix, repeated=True)
+ALIASES = Kind("names", _parse_alias, "=".join, repeated=True)
 NETWORKS = Kind("networks", _parse_network, repeated=True)
 DIRECTORY = Kind("path", _parse_path)
 OPTIONAL_FILE = Kind("path", _parse_optional_path, _render_optional_path)

@@ -14,7 +14,7 @@ UPSTREAMS = ("passthrough", "sign")
 NAMESPACES = ("global", "per-key")
 
 
-TTL_SETTINGS = ("ttl", "head-ttl", "stale-while-revalidate", "stale-if-error")
+TTL_SETTINGS = ("ttl", "head-ttl", "stale-while-revalidate", "stale-if-error", "object-max-age")
 """What only a mode with a TTL knows (SEMANTICS 7)."""
 
 
@@ -68,6 +68,15 @@ def _open_to_strangers(settings: Settings) -> Iterator[tuple[str, str]]:
         )
 
 
+def _aliases(settings: Settings) -> Iterator[tuple[str, str]]:
+    targets = dict(settings.aliases)
+    for name, bucket in settings.aliases:
+        if targets[name] != bucket:
+            yield "aliases", f"{name} is said to be {targets[name]} and {bucket}; name one bucket"
+        elif bucket in targets:
+            yield "aliases", f"{name} is said to be {bucket}, which is an alias itself; name the bucket behind it"
+
+
 def _ports(settings: Settings) -> Iterator[tuple[str, str]]:
     port, origin = settings.port, settings.endpoint
     if port and port == settings.admin_port and addresses.overlap(settings.host, settings.admin_host):
@@ -113,6 +122,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, str]]:
 _RULES: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
     _modes,
     _open_to_strangers,
+    _aliases,
     _ports,
     _sizes,
     _files,

@@ -154,6 +154,11 @@ class Settings(Group):
         default=(),
         description="Domains whose sub-domains are bucket names: `s3.example.com` for `bucket.s3.example.com`.",
     )
+    aliases: Annotated[tuple[tuple[str, str], ...], kinds.ALIASES] = Field(
+        default=(),
+        description="Other names of buckets, `NAME=BUCKET`: an access point's alias or host name, so that both are one "
+        "entry and a write by either name is seen by readers of both.",
+    )
     cache: Annotated[bool, kinds.SWITCH] = Field(
         default=True, description="`off` makes it a plain proxy that stores nothing."
     )
@@ -188,6 +193,11 @@ class Settings(Group):
         default=0.0,
         description="With `authorization: none`: how long after its TTL an object is served when the origin cannot be "
         "reached, is too slow, or answers 500, 502, 503 or 504.",
+    )
+    object_max_age: Annotated[str, kinds.choice("ignore", "honour")] = Field(
+        default="ignore",
+        description="With `authorization: none`: `honour` lets max-age, s-maxage and no-cache of an object's own "
+        "Cache-Control decide in the place of `ttl` and `head-ttl`, for objects that have one.",
     )
     allow_from: Annotated[tuple[Network, ...], kinds.NETWORKS] = Field(
         default=(), description="Networks clients may come from; empty for all. Needed for `none` beyond this machine."

@@ -40,7 +40,7 @@ from fastcache.observe.lag import LagSampler
 from fastcache.observe.metrics import Metrics
 from fastcache.policy.freshness import Authorization, Ttls
 from fastcache.protocol.requests import HeadLimits
-from fastcache.protocol.targets import Addressing
+from fastcache.protocol.targets import Addressing, bucket_aliases
 from fastcache.server.admin import AdminServer, Health, Status
 from fastcache.server.frontend import Frontend
 from fastcache.server.hit_branch import build_hits
@@ -276,7 +276,13 @@ def _context(
         metrics=metrics,
         access_log=access_log,
         authorization=Authorization(settings.authorization),
-        ttls=Ttls(settings.ttl, settings.head_ttl, settings.stale_while_revalidate, settings.stale_if_error),
+        ttls=Ttls(
+            settings.ttl,
+            settings.head_ttl,
+            settings.stale_while_revalidate,
+            settings.stale_if_error,
+            settings.object_max_age == "honour",
+        ),
         follow_wait=settings.fill.follow_wait,
         fill_limits=FillLimits(
             lead=lead,
@@ -288,6 +294,7 @@ def _context(
         window_budget=WindowBudget(settings.fill.window_budget),
         max_requests=settings.limits.max_requests_in_flight,
         allow_kms=settings.kms == "allow",
+        aliases=bucket_aliases(settings.aliases),
         multi_range=settings.multi_range == "multipart",
     )
 

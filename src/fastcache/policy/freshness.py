@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
+
+from fastcache.model import HeadRecord
 
 
 class Authorization(enum.StrEnum):
@@ -23,10 +26,46 @@ class Ttls:
     head: float
     stale_while_revalidate: float = 0.0
     stale_if_error: float = 0.0
+    by_object: bool = False
+    """Whether an object's own Cache-Control decides where it says something (SEMANTICS 21)."""
 
     def of(self, method: bytes) -> float:
         """The TTL of a request's method."""
         return self.head if method == b"HEAD" else self.get
+
+    def of_object(self, record: HeadRecord) -> Ttls:
+        """Those that hold for one object. Where its own Cache-Control counts: s-maxage, else max-age, and nothing stale
+        where it forbids that (RFC 9111 sections 4.2.1 and 4.2.4)."""
+        directives = _directives(record) if self.by_object else {}
+        if not directives:
+            return self
+        own = next((directives[name] for name in _LIFETIMES if name in directives), None)
+        strict = not _NOTHING_STALE.isdisjoint(directives)
+        return replace(
+            self,
+            get=self.get if own is None else own,
+            head=self.head if own is None else own,
+            stale_while_revalidate=0.0 if strict else self.stale_while_revalidate,
+            stale_if_error=0.0 if strict else self.stale_if_error,
+        )
+
+
+_LIFETIMES = (b"no-cache", b"s-maxage", b"max-age")
+_NOTHING_STALE = frozenset({b"no-cache", b"must-revalidate", b"proxy-revalidate", b"s-maxage"})
+_LONGEST = 3650 * 86400.0
+
+
+def _directives(record: HeadRecord) -> dict[bytes, float]:
+    """The members of the object's Cache-Control, with their seconds; 0 for what has none, or none that make sense, and
+    the least of several."""
+    fields = (value for name, value in record.headers if name.lower() == b"cache-control")
+    found: dict[bytes, float] = {}
+    for member in itertools.chain.from_iterable(field.split(b",") for field in fields):
+        name, _, argument = member.partition(b"=")
+        name, argument = name.strip().lower(), argument.strip().strip(b'"')
+        seconds = min(_LONGEST, float(argument)) if argument.isdigit() else 0.0
+        found[name] = min(seconds, found.get(name, seconds))
+    return found
 
 
 class Freshness(enum.Enum):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -20,6 +21,8 @@ from fastcache.protocol.requests import RequestHead
 _PORT = re.compile(rb":[0-9]*\Z")
 _IPV4 = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _ACCESS_POINT_LABELS = (b"s3-accesspoint", b"s3-object-lambda", b"accesspoint")
+_ACCESS_POINT = b"accesspoint/"
+"""A slash is in no bucket name, so an access point can never share an entry with a bucket of its name."""
 
 
 class AddressStyle(enum.Enum):
@@ -116,9 +119,14 @@ _AWS_HOST = (
 def _virtual_host(label: bytes, suffix: bytes) -> HostClass:
     first = suffix.split(b".", 1)[0]
     if first.startswith(_ACCESS_POINT_LABELS):
-        # A slash is in no bucket name, so an access point can never share an entry with a bucket of its name.
-        return HostClass(AddressStyle.ACCESS_POINT, b"accesspoint/" + label + b"." + suffix)
+        return HostClass(AddressStyle.ACCESS_POINT, _ACCESS_POINT + label + b"." + suffix)
     return VIRTUAL(label)
+
+
+def bucket_aliases(pairs: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:
+    """Alias to bucket, by every form in which a request can name the alias: a bucket, or an access point's host."""
+    named = [(name.encode("ascii"), bucket.encode("ascii")) for name, bucket in pairs]
+    return dict(named) | {_ACCESS_POINT + name.lower(): bucket for name, bucket in named}
 
 
 def _is_ip_literal(host: bytes) -> bool:
