@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from tests.harness.shown import missing, names_a_test, page
 
-PAGE = Path(__file__).parent.parent / "docs" / "promises.md"
-ROWS = [line for line in PAGE.read_text().splitlines() if re.match(r"\| P-\d\d ", line)]
-_LINK = re.compile(r"\]\(\.\./(tests/[^)]+\.py)\)")
-_TEST = re.compile(r"`(test_\w+)`")
-
-
-def missing(row: str) -> list[str]:
-    """Files that are not there, and tests that no file of the row defines."""
-    files = [PAGE.parent.parent / path for path in _LINK.findall(row)]
-    absent = [path.name for path in files if not path.is_file()]
-    text = "".join(path.read_text() for path in files if path.is_file())
-    return absent + [name for name in _TEST.findall(row) if not re.search(rf"^(async )?def {name}\b", text, re.M)]
+ROWS = [line for line in page("promises.md").splitlines() if re.match(r"\| P-\d\d ", line)]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[2:6])
 def test_every_promise_names_tests_that_exist(row: str) -> None:
-    assert _LINK.search(row), "a promise without a test is not shown: say so below the table"
+    assert names_a_test(row), "a promise without a test is not shown: say so below the table"
     assert missing(row) == []
 
 

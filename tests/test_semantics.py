@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from tests.test_promises import missing
+from tests.harness.shown import missing, names_a_test, page
+from tests.harness.tools import REPOSITORY
 
-PAGE = Path(__file__).parent.parent / "docs" / "semantics.md"
-TEXT = PAGE.read_text()
+TEXT, WORST = page("semantics.md").split("\n## The worst of it\n")
 ROWS = [line for line in TEXT.splitlines() if re.match(r"\| \d+ ", line)]
+CASES = [line for line in WORST.splitlines() if line.startswith("| ") and not line.startswith("| case ")]
 _MODULE = re.compile(r"`((?:engine|lifecycle|policy|protocol|storage|upstream)/\w*)")
 
 
@@ -26,10 +26,20 @@ def test_every_rule_is_there_once() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=number)
 def test_every_rule_names_tests_and_modules_that_exist(row: str) -> None:
     shown = row.rstrip("| ").rpartition("|")[2]
-    assert ".py)" in shown or "| **Not yet:**" in row, "a rule without a test is not done"
+    assert names_a_test(shown) or "| **Not yet:**" in row, "a rule without a test is not done"
     assert missing(row) == []
-    source = PAGE.parent.parent / "src" / "fastcache"
+    source = REPOSITORY / "src" / "fastcache"
     absent = [
         name for name in _MODULE.findall(row) if not ((source / f"{name}.py").is_file() or (source / name).is_dir())
     ]
     assert absent == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[2:42])
+def test_every_worst_case_names_tests_that_exist(case: str) -> None:
+    assert names_a_test(case)
+    assert missing(case) == []
+
+
+def test_the_worst_cases_are_all_there() -> None:
+    assert len(CASES) == 22
