@@ -138,14 +138,15 @@ class Lessor:
         age = max(0.0, self._clock.wall() - record.stored_at)
         headers = replayed_headers(record, age=0.0, whole_object=False, checksum_mode=False, stored_for=age)
         changes_in = replay_changes_in(record, stored_for=age)
-        until = proof.at + max(self._ttls.get, self._ttls.head)
+        ttls = self._ttls.of_object(record)
+        until = proof.at + max(ttls.get, ttls.head)
         lease_id = self._leases.publish(
             *name,
             entry.object_id,
             proof.token,
             proved_at=proof.at,
-            get_ttl=self._ttls.get,
-            head_ttl=self._ttls.head,
+            get_ttl=ttls.get,
+            head_ttl=ttls.head,
             until=until if changes_in is None else min(until, self._clock.boot() + changes_in),
             etag=record.generation.etag,
             size=size,

@@ -187,6 +187,7 @@ async def _send_basis(
         # Our validator made the origin ignore If-Modified-Since: test it against what the 304 says.
         modified = next((value for name, value in validation if name.lower() == b"last-modified"), None)
         answer = answer_locally(read, basis.record, last_modified=modified)
+    leasable = ctx.lessor is not None and not (read.part or read.overrides or read.ranges or basis.followed)
     if answer.ranges and isinstance(basis.source, ByterangesSource):
         read, answer = basis.source.framed(read)
     proof = entry.validation
@@ -195,7 +196,7 @@ async def _send_basis(
     await send_stored(
         ctx, exchange, read, basis.record, answer, basis.source, result, age=age, validation=validation, ttl=ttl
     )
-    if ctx.lessor is not None and read.part is None and not read.overrides and not basis.followed:
+    if leasable and ctx.lessor is not None:
         ctx.lessor.offer(exchange.head, entry, basis.record, answer.interval)
 
 

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 from fastcache._core.hit_log import HitLog
 from fastcache._core.hits import Hits
 from fastcache._core.reactor import Reactor
+from fastcache._core.ticked import Ticked
 from fastcache.engine.channel import ClientGoneError, PlainChannel
 from fastcache.engine.context import Context
 from fastcache.engine.dispatch import refuse, resume_answer, serve_request
@@ -225,6 +226,8 @@ class Frontend:
         return channel
 
     def _start(self, cid: int, coroutine: Coroutine[None, None, None]) -> None:
+        if self._hits is not None:
+            coroutine = Ticked(coroutine, self.reactor)
         task = self._loop.create_task(coroutine)
         self._tasks[cid] = task
         self._idle.clear()
