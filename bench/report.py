@@ -73,8 +73,7 @@ def _figures(outcome: Outcome, name: str) -> list[str]:
     return [
         f"{outcome.median(name, lambda run: run.rate):,.0f}",
         f"{outcome.median(name, lambda run: run.bytes_per_second) / 1e9:,.2f}",
-        f"{outcome.median(name, _cpu) * 1e6:,.1f} µs",
-        f"{outcome.median(name, lambda run: run.cpu_per_gb):.3f}",
+        *_cpu_figures(outcome, name),
         f"{outcome.median(name, lambda run: run.p50) * 1e6:,.0f} µs",
         f"{outcome.median(name, lambda run: run.p99) * 1e6:,.0f} µs",
         f"{outcome.median(name, lambda run: run.server_share):.0%}, "
@@ -82,11 +81,27 @@ def _figures(outcome: Outcome, name: str) -> list[str]:
     ]
 
 
+def _cpu_figures(outcome: Outcome, name: str) -> list[str]:
+    if _shares_cpu(outcome):
+        return ["", ""]
+    return [
+        f"{outcome.median(name, _cpu) * 1e6:,.1f} µs",
+        f"{outcome.median(name, lambda run: run.cpu_per_gb):.3f}",
+    ]
+
+
+def _shares_cpu(outcome: Outcome) -> bool:
+    """Whether the server worked for other requests meanwhile, so that its CPU is not that of these."""
+    return any(contender.beside is not None for contender in outcome.contest.contenders)
+
+
 def _ratios(outcome: Outcome, name: str, compared: bool) -> list[str]:
     if not compared:
         return [""] * 4
-    of = (lambda run: run.rate, _cpu, lambda run: run.p50, lambda run: run.p99)
-    return [_ratio(outcome.ratio(name, value)) for value in of]
+    cpu = None if _shares_cpu(outcome) else outcome.ratio(name, _cpu)
+    spreads = [outcome.ratio(name, lambda run: run.rate), cpu]
+    spreads += [outcome.ratio(name, lambda run: run.p50), outcome.ratio(name, lambda run: run.p99)]
+    return [_ratio(spread) for spread in spreads]
 
 
 def _cpu(run: Run) -> float:
