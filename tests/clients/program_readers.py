@@ -9,25 +9,36 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tests.clients.reader import RangeReader, Reader
+from tests.clients.sites import Site
 from tests.harness.clients import REGION, curl
 
 BIN = Path(sys.executable).parent
 
 
+def credentials_only(site: Site) -> dict[str, str]:
+    """An environment in which nothing of this machine's user is."""
+    return {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "HOME": "/nonexistent",
+        "AWS_ACCESS_KEY_ID": site.access_key,
+        "AWS_SECRET_ACCESS_KEY": site.secret_key,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
 class Program(Reader):
-    """A program whose credentials are in its environment, where nothing of ours is."""
+    """A program whose credentials are in its environment."""
 
     def _run(self, *command: str | Path) -> bytes:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": "/nonexistent",
-            "AWS_ACCESS_KEY_ID": self.site.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.site.secret_key,
-            "AWS_REGION": REGION,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False, timeout=60
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=credentials_only(self.site),
+            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return done.stdout
@@ -37,7 +48,7 @@ class S5cmd(Program):
     needs = ("s5cmd",)
 
     def whole(self, bucket: str, key: str) -> bytes:
-        return self._run(BIN / "s5cmd", "--endpoint-url", self.endpoint, "cat", f"s3://{bucket}/{key}")
+        return self._run("s5cmd", "--endpoint-url", self.endpoint, "cat", f"s3://{bucket}/{key}")
 
 
 class AwsCli(Program):
@@ -45,7 +56,7 @@ class AwsCli(Program):
     starts_slowly = True
 
     def whole(self, bucket: str, key: str) -> bytes:
-        return self._run(BIN / "aws", "--endpoint-url", self.endpoint, "s3", "cp", f"s3://{bucket}/{key}", "-")
+        return self._run("aws", "--endpoint-url", self.endpoint, "s3", "cp", f"s3://{bucket}/{key}", "-")
 
 
 class S3torchconnector(Program, RangeReader):

@@ -16,6 +16,8 @@ class Reader:
     """Names of ``tests.harness.tools.TOOLS``."""
     large: ClassVar[int] = 9 * 1024 * 1024
     """An object that takes several requests: many clients ask for 8 MiB at most."""
+    herd_costs: ClassVar[float] = 1.0
+    """What many first readers move at most, in units of what one does."""
     starts_slowly: ClassVar[bool] = False
     """It is tried in fewer ways where time is short."""
 

@@ -87,6 +87,8 @@ class Obstore(RangeReader):
 class Pyarrow(RangeReader):
     """A stream, which asks for 256 KiB, gets them, and asks for the next."""
 
+    large = 1024 * 1024
+
     @functools.cached_property
     def filesystem(self) -> pyarrow.fs.S3FileSystem:
         return pyarrow.fs.S3FileSystem(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 from tests.clients.conftest import COUNTED
 from tests.clients.reader import Reader
-from tests.clients.readers import OTHERS
+from tests.clients.readers import OTHERS, READERS
+from tests.clients.sdk_readers import Awscrt
 from tests.clients.sites import Site
+from tests.clients.table_readers import TABLE_READERS
 
 SMALL = 1024
+TABLES: dict[str, type[Reader]] = {**TABLE_READERS}
+BYTES = {name: make for name, make in READERS.items() if name not in TABLES and not make.starts_slowly}
 CASES = [
     pytest.param(
         (kind, mode),
@@ -52,3 +56,18 @@ def test_cold_warm_and_after_overwrites(counted_site: Site, make: type[Reader]) 
         site.through.put_object(Bucket=bucket, Key=key, Body=written)
         assert through.whole(bucket, key) == make.result(written)
         assert_warm(site, bucket, through, key, make.result(written))
+
+
+@pytest.mark.parametrize("own_site", ["revalidate"], indirect=True)
+@pytest.mark.parametrize("readers", [BYTES, TABLES], ids=["bytes", "tables"])
+def test_what_one_client_read_in_pieces_others_read_without_moving_a_byte(
+    own_site: Site, readers: dict[str, type[Reader]]
+) -> None:
+    bucket, make = own_site.new_bucket(), next(iter(readers.values()))
+    body = make.body("one for all", make.large)
+    own_site.direct.put_object(Bucket=bucket, Key="k", Body=body)
+    assert Awscrt(own_site).whole(bucket, "k") == body
+    moved = own_site.moved(bucket)
+    for name, other in readers.items():
+        assert other(own_site).whole(bucket, "k") == other.result(body), name
+        assert own_site.moved(bucket) == moved, f"{name} moved body bytes"

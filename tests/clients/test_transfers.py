@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 from boto3.s3.transfer import TransferConfig
+from tests.clients.sdk_readers import S3fsGet
 from tests.clients.sites import Site
+from tests.clients.table_readers import DuckDB, columns
 from tests.clients.test_reads import some_bytes
 from tests.harness.clients import minio_client, obstore_store
+
+from fastcache.origin.pattern import pattern
+from fastcache.origin.process import OriginProcess
 
 MIB = 1024 * 1024
 SIZE = 20 * MIB + 77
@@ -79,6 +84,35 @@ def test_obstore_streams(site: Site, large: tuple[str, bytes]) -> None:
     store = obstore_store(site.endpoint, bucket, site.access_key, site.secret_key)
     for _ in range(2):
         assert b"".join(bytes(chunk) for chunk in store.get("large").stream(min_chunk_size=MIB)) == body
+
+
+def test_s3fs_gives_up_a_large_download_and_asks_for_ranges(own_site: Site, origin: OriginProcess) -> None:
+    """What came before it gave up stays, and whatever it does the second time is answered from the cache."""
+    size, bucket = 56 * MIB, own_site.new_bucket()
+    for key in ("straight", "cached"):
+        origin.control.synthetic(bucket, key, size)
+    origin.control.reset()
+    assert S3fsGet(own_site, direct=True).whole(bucket, "straight") == pattern(b"straight", 1, 0, size)
+    given_up, *ranges = origin.control.log()
+    assert (given_up["range"], given_up["complete"]) == ("", False)
+    assert [entry["range"] for entry in ranges] == [f"bytes=0-{50 * MIB - 1}", f"bytes={50 * MIB}-{size - 1}"]
+    expected, reader = pattern(b"cached", 1, 0, size), S3fsGet(own_site)
+    assert reader.whole(bucket, "cached") == expected
+    before = own_site.moved(bucket)
+    assert reader.whole(bucket, "cached") == expected
+    assert own_site.moved(bucket) == before, "a warm read moved body bytes"
+
+
+@pytest.mark.parametrize("own_site", ["revalidate"], indirect=True)
+def test_duckdb_asks_only_for_the_head_of_what_its_database_has_read(own_site: Site, origin: OriginProcess) -> None:
+    bucket, body = own_site.new_bucket(), DuckDB.body("remembered", MIB)
+    origin.control.put(bucket, "t", body)
+    with DuckDB(own_site, direct=True).database() as database:
+        for methods in ({"HEAD", "GET"}, {"HEAD"}):
+            origin.control.reset()
+            rows = database.execute(f"FROM read_parquet('s3://{bucket}/t')").to_arrow_table()
+            assert columns(rows) == DuckDB.result(body)
+            assert {entry["method"] for entry in origin.control.log()} == methods
 
 
 def test_presigned_get_and_head(site: Site, large: tuple[str, bytes]) -> None:
