@@ -6,13 +6,17 @@ PYTEST_FLAGS ?=
 # Most tests wait for sockets, timeouts and child processes, so more of them than cores run side by side. One file stays
 # in one process: its tests share a proxy. PARALLEL= runs everything in one.
 PARALLEL     ?= -n 4 --dist loadfile
+# What the short form of `make sanitize` runs; which targets `make fuzz` runs (all), and the seconds for each of them.
+SANITIZED    ?= tests/core tests/protocol tests/storage tests/fuzz tests/harness/test_handles.py tests/engine tests/reads
+FUZZ_TARGETS ?=
+FUZZ_SECONDS ?= 60
 
 SHELL := /bin/bash
 BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check
 SWIFT := .cache/swift-venv
 
-.PHONY: run test test-all lint bench bench-gate bench-micro build clean
+.PHONY: run test test-all lint bench bench-gate bench-micro build clean sanitize sanitize-all fuzz
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.stamp-run
@@ -28,6 +32,18 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The core under AddressSanitizer and UndefinedBehaviorSanitizer, in a build directory of its own.
+sanitize: $(VENV)/.stamp-dev
+	tools/sanitize $(BIN)/python -m "not slow and not memory" $(PARALLEL) $(SANITIZED) $(PYTEST_FLAGS)
+
+sanitize-all: $(VENV)/.stamp-dev swift
+	tools/sanitize $(BIN)/python -m "not memory" $(PARALLEL) \
+	    --ignore tests/demo --ignore tests/bench --ignore tests/crash tests $(PYTEST_FLAGS)
+
+# What a stranger's bytes reach, with inputs led by coverage. make test runs a short form.
+fuzz: $(VENV)/.stamp-fuzz
+	tools/fuzz $(BIN)/python --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 bench: $(VENV)/.stamp-dev
 	@tools/need-programs nginx
@@ -71,6 +87,11 @@ $(VENV)/.stamp-run: $(VENV)/.stamp-core $(VENV)/.stamp-installed
 $(VENV)/.stamp-dev: pyproject.toml $(VENV)/.stamp-run
 	@echo "environment: installing what lint and tests need"
 	@$(PIP) --group dev
+	@touch $@
+
+$(VENV)/.stamp-fuzz: pyproject.toml $(VENV)/.stamp-dev
+	@echo "environment: installing the fuzzer"
+	@$(PIP) --group fuzz
 	@touch $@
 
 # The tests' verifying S3 server. Without it the tests that need it are skipped visibly, or fail where

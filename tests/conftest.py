@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.harness.origin import make_clean, running_origin
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.swift import SwiftServer, running_swift
 
+from fastcache._core import handles
+
 if TYPE_CHECKING:
     from fastcache.origin.process import OriginProcess
 
@@ -28,6 +31,9 @@ _LOGS: pytest.StashKey[list[Callable[[], str]]] = pytest.StashKey()
 
 def pytest_configure(config: pytest.Config) -> None:
     tools.required()
+    build = os.environ.get("FASTCACHE_BUILD", "")
+    if build == "sanitize" and f"build/{build}/" not in handles.__file__:
+        raise pytest.UsageError(f"FASTCACHE_BUILD={build}, but the core is {handles.__file__}: use tools/sanitize")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -106,6 +106,7 @@ def test_an_abandoned_fill_ends_after_its_time(reader: Start) -> None:
 
 
 @pytest.mark.parametrize("readers", [50])
+@pytest.mark.memory
 def test_the_window_budget_holds_for_fifty_fills_at_once(reader: Start, readers: int) -> None:
     r = reader(*NONE, "--fill-window", "4MiB", "--fill-window-budget", "32MiB", "--cache-size", "20GiB")
     keys = [f"o{number}-" for number in range(readers)]
@@ -128,6 +129,7 @@ def test_the_window_budget_holds_for_fifty_fills_at_once(reader: Start, readers:
     assert r.proxy.metric("fastcache_window_bytes") == 0
 
 
+@pytest.mark.memory
 def test_fifty_stalled_readers_hold_no_more_memory_than_the_budget(reader: Start) -> None:
     r = reader(*NONE, "--fill-window", "4MiB", "--fill-window-budget", "32MiB", "--fill-lead", "8MiB")
     keys = [f"s{number}-" for number in range(50)]

@@ -12,6 +12,7 @@ StartFront = Callable[..., Front]
 
 
 @pytest.mark.parametrize("mode", ["off", "on"])
+@pytest.mark.memory
 def test_clients_that_read_nothing_cost_no_more_than_their_windows(start_front: StartFront, mode: str) -> None:
     count, size = 6, 32 * MIB
     flags = ("--cache", "off") if mode == "off" else ("--authorization", "none", "--cache-size", "2GiB")
@@ -40,6 +41,7 @@ def test_clients_that_read_nothing_cost_no_more_than_their_windows(start_front: 
             assert connections[n].read_exactly(size, head) == content(f"o{n}", 0, size)
 
 
+@pytest.mark.memory
 def test_an_origin_that_does_not_read_makes_the_uploading_client_wait(
     start_front: StartFront, scripted: ScriptedOrigin
 ) -> None:

@@ -31,12 +31,14 @@ def cost_of_idle(front: Front, count: int) -> float:
         return (front.resident() - before) / count
 
 
+@pytest.mark.memory
 def test_a_thousand_idle_connections_cost_little(start_front: StartFront) -> None:
     front = start_front("--authorization", "none")
     assert cost_of_idle(front, 1000) <= 16 * KIB
 
 
 @pytest.mark.slow
+@pytest.mark.memory
 def test_ten_thousand_idle_connections_cost_little_and_all_are_still_served(start_front: StartFront) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 10_500
