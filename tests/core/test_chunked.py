@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import h11
-import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.harness.oracles import chunked_by_h11, chunked_by_httptools
 
 from fastcache._core.chunked import ChunkedDecoder
 
@@ -192,51 +191,6 @@ def test_compacting_needs_a_writable_buffer() -> None:
         ChunkedDecoder().compact(b"0\r\n\r\n")  # type: ignore[arg-type]
 
 
-def by_h11(wire: bytes) -> bytes | None:
-    """h11's reading of ``wire`` as a chunked response body, or None when it refuses it or it has no end."""
-    connection = h11.Connection(h11.CLIENT)
-    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
-    connection.send(h11.EndOfMessage())
-    connection.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + wire)
-    body = bytearray()
-    try:
-        while True:
-            event = connection.next_event()
-            if event is h11.NEED_DATA or event is h11.PAUSED:
-                return None
-            if isinstance(event, h11.Data):
-                body += event.data
-            if isinstance(event, h11.EndOfMessage):
-                return bytes(body)
-    except h11.RemoteProtocolError:
-        return None
-
-
-class Collected:
-    def __init__(self) -> None:
-        self.body = bytearray()
-        self.complete = False
-
-    def on_body(self, data: bytes) -> None:
-        if not self.complete:
-            self.body += data
-
-    def on_message_complete(self) -> None:
-        self.complete = True
-
-
-def by_httptools(wire: bytes) -> bytes | None:
-    """httptools' reading of ``wire``, as above; an error behind the end does not count."""
-    collected = Collected()
-    parser = httptools.HttpResponseParser(collected)
-    try:
-        parser.feed_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + wire)
-    except httptools.HttpParserError:
-        if not collected.complete:
-            return None
-    return bytes(collected.body) if collected.complete else None
-
-
 def by_ours(wire: bytes, step: int) -> bytes | None:
     decoder = ChunkedDecoder()
     try:
@@ -250,8 +204,8 @@ def by_ours(wire: bytes, step: int) -> bytes | None:
 def test_the_oracles_agree_about_the_good_ones(wire: bytes, body: bytes, trailers: object) -> None:
     # Neither knows the blanks that the grammar allows around an extension's semicolon and equals sign.
     expected = None if b" ;" in wire else body
-    assert by_httptools(wire) == expected
-    assert by_h11(wire) == expected
+    assert chunked_by_httptools(wire) == expected
+    assert chunked_by_h11(wire) == expected
 
 
 # Pieces of framing put together at random reach the corners that random bytes never do.
@@ -268,7 +222,7 @@ def test_what_we_accept_both_oracles_read_the_same(wire: bytes, step: int) -> No
     assert by_ours(wire, 10_000) == ours
     if ours is None:
         return
-    for theirs in (by_httptools(wire), by_h11(wire)):
+    for theirs in (chunked_by_httptools(wire), chunked_by_h11(wire)):
         assert theirs in (ours, None)
         if b";" not in wire and b"\x80" not in wire:
             assert theirs == ours

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import h11
 import httptools
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from tests.harness.oracles import assert_h11_agrees
 from tests.protocol.heads import head
 
 from fastcache.errors import RequestError
-from fastcache.protocol.framing import Framing
 from fastcache.protocol.requests import RequestHead, parse_request_head
 
 PUT = b"PUT /b/k HTTP/1.1"
@@ -180,38 +179,7 @@ def accepts(raw: bytes) -> RequestHead | None:
         return None
 
 
-# --- h11 as a second opinion. What we accept and h11 does not, or not in the same way:
-#  - one empty line before the request line: h11 refuses it, RFC 9112 section 2.2 asks servers to skip it;
-#  - names and the value of Transfer-Encoding: h11 lower-cases them, raw_items() has the names as received.
-# The other direction is the purpose: h11 accepts much of REFUSED.
-
-
-def read_by_h11(raw: bytes) -> h11.Request:
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=128 * 1024)
-    connection.receive_data(raw)
-    event = connection.next_event()
-    assert isinstance(event, h11.Request)
-    following = connection.next_event()
-    if following is h11.NEED_DATA:
-        has_body = True
-    else:
-        assert isinstance(following, h11.EndOfMessage)
-        has_body = False
-    request = parse_request_head(raw)
-    empty = request.framing.kind is Framing.NONE or request.framing == (Framing.LENGTH, 0)
-    assert has_body == (not empty)
-    return event
-
-
-def assert_h11_agrees(raw: bytes, request: RequestHead) -> None:
-    other = read_by_h11(raw.removeprefix(b"\r\n"))
-    assert bytes(other.method) == request.method
-    assert bytes(other.target) == request.target
-    assert bytes(other.http_version) == (b"1.0" if request.http_10 else b"1.1")
-    assert [(bytes(name), bytes(value)) for name, value in other.headers.raw_items()] == [
-        (name, value.lower() if name.lower() == b"transfer-encoding" else value) for name, value in request.headers
-    ]
-
+# --- h11 as a second opinion: it accepts much of REFUSED, and must read what we accept as we do.
 
 METHODS = [b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS", b"GET ", b"get", b"FOO"]
 TARGETS = [b"/", b"/b/k", b"/b/k?x-id=GetObject", b"*", b"http://a/b", b"//", b"/%zz+", b"/a b", b"", b'/\\^{|}"<>`']

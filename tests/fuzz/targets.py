@@ -1,0 +1,7 @@
+"""Every fuzz target by its name."""
+
+from __future__ import annotations
+
+from tests.fuzz import files, messages, values
+
+TARGETS = {**messages.TARGETS, **values.TARGETS, **files.TARGETS}
