@@ -111,6 +111,18 @@ def test_what_is_not_done_at_the_drain_limit_is_cut_and_the_exit_is_still_0(star
     assert "1 requests were still in flight after the drain limit" in front.proxy.stderr.read_text()
 
 
+def test_signals_that_keep_coming_until_the_process_is_gone_do_not_change_its_exit_status(
+    start_front: StartFront,
+) -> None:
+    """Between the end of the loop and that of the process, SIGTERM would be what it is by default."""
+    front = start_front()
+    process = front.proxy.process
+    while process.poll() is None:
+        front.proxy.signal(signal.SIGTERM)
+        time.sleep(0.0005)
+    assert process.returncode == 0
+
+
 def test_a_second_signal_changes_nothing(start_front: StartFront) -> None:
     front = start_front()
     front.origin.control.synthetic("bkt", "o", 10)

@@ -52,6 +52,7 @@ from fastcache.upstream.settings import UpstreamSettings
 
 _log = logging.getLogger("fastcache.lifecycle")
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _LEAD_SHARE = 20
 """A fill is at most a twentieth of the tier ahead of its readers (DESIGN section 2)."""
 _LEAD_FLOOR = 512 * 1024
@@ -129,7 +130,7 @@ def run(settings: Settings) -> int:
 async def _main(settings: Settings) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         worker = await stack.enter_async_context(_worker(settings))
@@ -141,6 +142,11 @@ async def _main(settings: Settings) -> int:
         if not await worker.frontend.drain(settings.timeouts.drain):
             _log.warning("%d requests were still in flight after the drain limit", worker.frontend.in_flight)
     _log.info("stopped")
+    for number in _STOPPING:
+        # The loop takes its handlers away when it is closed; a signal between that and the end of the process would
+        # be its exit status.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     return 0
 
 
