@@ -150,6 +150,11 @@ class PlainChannel:
         self._writable = self._loop.create_future()
         try:
             ok = await self._writable
+        except asyncio.CancelledError:
+            # The caller lets the file or the memory go now, and the core would go on sending from it.
+            self.gone = True
+            self._reactor.abort(self.cid)
+            raise
         finally:
             self._writable = None
         if not ok:
