@@ -202,6 +202,31 @@ async def test_a_head_is_handed_over_once_even_where_its_slot_is_queued_for_an_e
         helper.close()
 
 
+@pytest.mark.parametrize("again", ["drain", "sweep"])
+async def test_a_callback_that_drains_or_sweeps_is_not_called_inside_itself(again: str) -> None:
+    """As many requests as came together would lie on the stack."""
+    async with running() as (recorder, address):
+        inside = deepest = 0
+
+        def answer(cid: int, head: bytes) -> None:
+            nonlocal inside, deepest
+            inside += 1
+            deepest = max(deepest, inside)
+            getattr(recorder.reactor, again)()
+            recorder.reply(cid, head)
+            inside -= 1
+
+        recorder.answer = answer
+        socks = [await connect(address) for _ in range(20)]
+        await until(lambda: recorder.reactor.connections() == 20)
+        for number, sock in enumerate(socks):
+            sock.send(GET % number)
+        for number, sock in enumerate(socks):
+            assert await receive(sock, len(expected(number))) == expected(number)
+            sock.close()
+        assert deepest == 1
+
+
 @pytest.mark.parametrize("option", ["head_timeout", "idle_timeout", "stall_timeout", "rate_window"])
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1.0, 1e300])
 def test_a_time_that_does_not_fit_the_clock_is_refused(option: str, seconds: float) -> None:

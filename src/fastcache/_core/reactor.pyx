@@ -71,10 +71,7 @@ cdef class Reactor(ConnectionStreams):
                 self.drain_events()
         finally:
             self.draining = False
-        if self.dispatching:
-            self.arm()  # a callback drained: what came up is handed over by the loop, not by recursion
-        else:
-            self.dispatch()
+        self.dispatch()
 
     def sweep(self):
         """Enforce the timeouts and look again at a full table or a lack of descriptors; call it about twice a second."""
@@ -311,6 +308,9 @@ cdef class Reactor(ConnectionStreams):
             read(self.evfd, &mark, 8)
 
     cdef void dispatch(self):
+        if self.dispatching:
+            self.arm()  # a callback drained or swept: what came up is handed over by the loop, not by recursion
+            return
         self.dispatching = True
         try:
             self._hand_over()
