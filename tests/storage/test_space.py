@@ -86,32 +86,52 @@ async def test_after_a_restart_everything_on_the_disk_is_counted_and_evictable(
     assert bench.store.stats().used == disk_use(cache)
 
 
-async def test_a_full_disk_stops_fills_for_less_than_a_second_and_evicts(
+class FullDisk:
+    """A file system that takes no byte while ``full``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = True
+        real = os.pwritev
+
+        def pwritev(fd: int, buffers: list[memoryview], offset: int) -> int:
+            if self.full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(fd, buffers, offset)
+
+        monkeypatch.setattr(files.os, "pwritev", pwritev)
+
+
+async def test_a_full_disk_evicts_and_takes_fills_again_as_soon_as_there_is_room(
     bench: Bench, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(8):
         await bench.fill(f"k{n}", MIB)
-    full = True
-    real = os.pwritev
-
-    def pwritev(fd: int, buffers: list[memoryview], offset: int) -> int:
-        if full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(fd, buffers, offset)
-
-    monkeypatch.setattr(files.os, "pwritev", pwritev)
+    disk = FullDisk(monkeypatch)
     with pytest.raises(StorageError):
         await bench.fill("more", 3 * MIB)
-    target = oid("refused")
-    token = bench.fences.token(target)
-    assert bench.store.begin_fill(target, record("refused", 10), token, 99, Interval(0, 10)) is None
     await eventually(lambda: bench.metrics.counts[StoreCounter.EVICTED_FILES] > 0)
-    full = False
-    bench.clock.advance(0.9)
+    await eventually(lambda: not bench.store._space.disk_is_full)
+    disk.full = False
     await bench.fill("more", 3 * MIB)
     assert await bench.read("more", Interval(0, 3 * MIB)) == pattern("more", 3 * MIB)
     await bench.settled()
     assert bench.store.stats().used == disk_use(cache)
+
+
+async def test_a_full_disk_where_nothing_can_be_evicted_stops_fills_for_less_than_a_second(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch)
+    with pytest.raises(StorageError):
+        await bench.fill("more", 3 * MIB)
+    await eventually(lambda: bench.store._space._evictor is not None and bench.store._space._evictor.done())
+    target = oid("refused")
+    token = bench.fences.token(target)
+    assert bench.store.begin_fill(target, record("refused", 10), token, 99, Interval(0, 10)) is None
+    disk.full = False
+    bench.clock.advance(0.9)
+    await bench.fill("more", 3 * MIB)
+    assert await bench.read("more", Interval(0, 3 * MIB)) == pattern("more", 3 * MIB)
 
 
 FAULTS = ("pwritev", "rename", "mkdir", "unlink", "ftruncate", "open")

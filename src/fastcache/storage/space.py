@@ -10,7 +10,7 @@ from fastcache.clock import Clock
 from fastcache.errors import StorageError
 
 FULL_PAUSE = 0.5
-"""Seconds without new fills after the disk said ENOSPC: time to evict, and fills resume within a second (P-11)."""
+"""Seconds without new fills after the disk said ENOSPC, when no room could be made; else until it was made (P-11)."""
 WAIT_FOR_SPACE = 2.0
 
 
@@ -38,7 +38,7 @@ class Space:
 
     @property
     def disk_is_full(self) -> bool:
-        """Whether the file system itself refused bytes a moment ago."""
+        """Whether the file system itself refused bytes a moment ago, and no room was made since."""
         return self._clock.boot() < self._full_until
 
     def add(self, size: int) -> None:
@@ -115,6 +115,8 @@ class Space:
             if not progress:
                 self._demand = 0
                 return
+            if not self._demand:
+                self._full_until = 0.0
             if self._used <= self._high and not self._waiting and not self._demand:
                 return
 
