@@ -25,7 +25,7 @@ from bench.load import Reading, crowds, run
 from bench.objects import KIB, asked, objects_of
 from bench.servers import Server, ServerError, descendants, fastcache, origin
 
-REQUESTS = 5000
+REQUESTS = 40_000
 CONNECTIONS = 32
 _READY = 120.0
 """Seconds that a start may take under a tool."""
@@ -62,7 +62,7 @@ def instructions(directory: Path, requests: int, source: Path | None = None) -> 
     tool = ("valgrind", "-q", f"--log-file={directory}/valgrind.%p", "--tool=callgrind", "--trace-children=yes")
     tool += (f"--callgrind-out-file={out}/out.%p",)
     with _warm_server(directory / "under-callgrind", tool, source) as server:
-        _hits(server, CONNECTIONS)  # the connections, and what is made at a first use
+        _hits(server, 2 * len(objects_of(4 * KIB)))  # the connections, the leases, and what is made at a first use
         totals = []
         for count in (requests, 2 * requests):
             _dump(server)

@@ -5,10 +5,10 @@ cdef enum:
     ANSWERS_PER_TURN = 16        # pipelined requests of one connection answered before others have their turn
 
 cdef class AnsweringTable(ConnectionTable):
-    # True when the complete head of `length` octets at `rpos` was answered by the hit branch and the connection is free
-    # for its next request. Else its state says who goes on: ANSWERING, PARKED (the engine), FREE, or still HEAD when the
-    # hit branch does not answer it.
-    cdef bint answer(self, Connection* c, Py_ssize_t length) noexcept nogil
+    # True when the request at `rpos` was answered by the hit branch and the connection is free for its next one. Else its
+    # state says who goes on: ANSWERING, PARKED (the engine), FREE, or still HEAD when the hit branch does not answer what
+    # there is.
+    cdef bint answer(self, Connection* c) noexcept nogil
 
     # Send what can be sent of an answer under way; returns as `answer` does.
     cdef bint advance_answer(self, Connection* c) noexcept nogil

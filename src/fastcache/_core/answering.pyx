@@ -23,8 +23,8 @@ from fastcache._core.slots cimport queue_push
 cdef class AnsweringTable(ConnectionTable):
     """What the reactor does with a request that a lease answers."""
 
-    cdef bint answer(self, Connection* c, Py_ssize_t length) noexcept nogil:
-        if not self.hits.begin(c, c.rbuf + c.rpos, length, self.now):
+    cdef bint answer(self, Connection* c) noexcept nogil:
+        if not self.hits.begin(c, c.rbuf + c.rpos, c.rn - c.rpos, self.now):
             return False
         c.state = ANSWERING
         self.answering_count += 1

@@ -34,7 +34,8 @@ cdef enum PumpResult:
     PUMP_FILE  # the file failed or is shorter than it was said to be; the peer is still there
 
 cdef enum:
-    RBUF_FIRST = 4096
+    RBUF_FIRST = 1024         # most heads fit, and malloc keeps pieces of this size at hand
+    RBUF_LARGE = 4096         # on a connection whose heads did not
     TURN_BYTES = 2097152      # per connection and turn of the loop
     SENDFILE_WINDOW = 1048576
     EMPTY_LINES = 4           # skipped before a head
@@ -53,6 +54,7 @@ cdef struct Connection:
     uint8_t out_more      # more bytes follow at once: MSG_MORE
     uint8_t out_pending   # the engine waits for on_writable
     uint8_t empty_lines   # skipped before the present head
+    uint8_t large_heads   # one did not fit into RBUF_FIRST
     uint8_t allowed       # the peer's address passed allow-from
     uint8_t surplus       # accepted when max_connections were open already
     uint8_t head_waits    # its head is in `requests`: the engine has not been told of this exchange
@@ -155,7 +157,9 @@ cdef inline bint reserve(Connection* c, Py_ssize_t room, Py_ssize_t limit) noexc
         c.rpos = 0
     if c.rcap - c.rn >= room:
         return True
-    want = c.rcap * 2 if c.rcap else RBUF_FIRST
+    want = c.rcap * 2 if c.rcap else RBUF_LARGE if c.large_heads else RBUF_FIRST
+    if c.rcap:
+        c.large_heads = 1
     while want - used < room:
         want *= 2
     if want > limit:

@@ -40,9 +40,9 @@ cdef class Hits:
     # Read the clocks that answers need; once per turn of the loop.
     cdef void begin_turn(self) noexcept nogil
 
-    # Whether the head of `length` octets at `head` is answered here. If so the connection holds a lease and all that
-    # `send_answer` needs; its head text lies in `scratch` until the next call.
-    cdef bint begin(self, Connection* c, const char* head, Py_ssize_t length, int64_t now) noexcept nogil
+    # Whether the request at the beginning of `available` octets at `head` is answered here. If so the connection holds a
+    # lease and all that `send_answer` needs; its head text lies in `scratch` until the next call.
+    cdef bint begin(self, Connection* c, const char* head, Py_ssize_t available, int64_t now) noexcept nogil
 
     # Account for an answer that is through (or broke off, `complete` False) and give the lease back.
     cdef void end(self, Connection* c, int64_t now, bint complete) noexcept nogil
@@ -53,11 +53,11 @@ cdef class Hits:
     cdef void _give_back(self, Connection* c) noexcept nogil
     cdef void _record(self, Connection* c, uint64_t total, int64_t first, int64_t sent, bint complete) noexcept nogil
     cdef uint64_t _next_id(self) noexcept nogil
-    cdef bint _ask_parser(self, bytes head, PlainRequest* out)
+    cdef Py_ssize_t _ask_parser(self, bytes octets, PlainRequest* out)
 
     cdef Py_ssize_t _answer(self, Connection* c, Lease* lease, const PlainRequest* asked) noexcept nogil
     cdef Py_ssize_t _render(self, Connection* c, Lease* lease, bint checksums, bint ranged) noexcept nogil
     cdef Py_ssize_t _render_error(self, Connection* c, Lease* lease) noexcept nogil
     cdef char* _put_ids(self, char* at, uint64_t request_id) noexcept nogil
     cdef char* _put_date(self, char* at) noexcept nogil
-    cdef bint _plain(self, const char* head, Py_ssize_t length, PlainRequest* out) noexcept nogil
+    cdef Py_ssize_t _plain(self, const char* head, Py_ssize_t available, PlainRequest* out) noexcept nogil

@@ -111,13 +111,14 @@ cdef class Hits:
         self.boot = clock_ns(CLOCK_BOOTTIME)
         self.wall = clock_ns(CLOCK_REALTIME_COARSE)
 
-    cdef bint begin(self, Connection* c, const char* head, Py_ssize_t length, int64_t now) noexcept nogil:
+    cdef bint begin(self, Connection* c, const char* head, Py_ssize_t available, int64_t now) noexcept nogil:
         cdef PlainRequest asked
         cdef Lease* lease
-        cdef Py_ssize_t rendered
+        cdef Py_ssize_t length, rendered
         if not self.on or not c.allowed or c.surplus:
             return False
-        if not self._plain(head, length, &asked):
+        length = self._plain(head, available, &asked)
+        if not length:
             self.unrecognised += 1
             return False
         lease = self.leases.find(asked.host, asked.path)
@@ -143,20 +144,21 @@ cdef class Hits:
         c.first_byte = 0
         return True
 
-    cdef bint _plain(self, const char* head, Py_ssize_t length, PlainRequest* out) noexcept nogil:
+    cdef Py_ssize_t _plain(self, const char* head, Py_ssize_t available, PlainRequest* out) noexcept nogil:
         if self.parser is None:
-            return recognise(head, length, self.max_fields, out)
+            return recognise(head, available, self.max_fields, out)
         with gil:
             try:
-                return self._ask_parser(head[:length], out)
+                return self._ask_parser(head[:available], out)
             except Exception:  # as if it had not been recognised: the engine reads the head, and reports
-                return False
+                return 0
 
-    cdef bint _ask_parser(self, bytes head, PlainRequest* out):
-        """What ``parser`` says of a head. Its texts are kept until the next one is asked for."""
-        self.parsed = self.parser(head)
+    cdef Py_ssize_t _ask_parser(self, bytes octets, PlainRequest* out):
+        """What ``parser`` says of the first head in ``octets``. Its texts are kept until the next one is asked for."""
+        head, end, _ = octets.partition(b"\r\n\r\n")
+        self.parsed = self.parser(head + end) if end else None
         if self.parsed is None:
-            return False
+            return 0
         (
             is_head, host, path, range_, if_range, if_match, if_none_match, if_modified_since, if_unmodified_since, mode
         ) = self.parsed
@@ -170,7 +172,7 @@ cdef class Hits:
         out.conditions.if_modified_since = field_value(if_modified_since)
         out.conditions.if_unmodified_since = field_value(if_unmodified_since)
         out.checksum_mode = mode
-        return True
+        return len(head) + len(end)
 
     cdef Py_ssize_t _answer(self, Connection* c, Lease* lease, const PlainRequest* asked) noexcept nogil:
         """Decide status and interval as ``policy.local_answer`` does, and render; 0: the engine has to answer."""
@@ -214,7 +216,7 @@ cdef class Hits:
         at = put(at, b"x-amz-request-id: ", 18)
         at = put_id(at, request_id)
         at = put(at, b"\r\nx-amz-id-2: fastcache/", 24)
-        at = put_id(at, request_id)
+        at = put(at, at - 40, 16)  # the id once more
         return put(at, b"\r\n", 2)
 
     cdef char* _put_date(self, char* at) noexcept nogil:

@@ -174,16 +174,18 @@ cdef class Reactor(ConnectionStreams):
                 skip_empty_lines(c)
                 if c.scan < c.rpos:
                     c.scan = c.rpos
-                end = head_end(c)
-                if end and self.hits is not None:
+                # A head that came in one piece, as nearly all do, is read once: by the hit branch.
+                end = 0 if self.hits is not None and c.scan == c.rpos else head_end(c)
+                if self.hits is not None and (end or c.scan == c.rpos):
                     if answers == ANSWERS_PER_TURN:
                         self.enqueue_run(c)
                         return
-                    if self.answer(c, end - c.rpos):
+                    if self.answer(c):
                         answers += 1
                         continue
                     if c.state != HEAD:
                         return
+                    end = end or head_end(c)
                 if end or c.rn - c.rpos >= self.head_limit:
                     self.park(c, end)
                     return

@@ -12,6 +12,7 @@ cdef struct PlainRequest:
     FieldValue if_range
     Preconditions conditions
 
-# True and `out` when the `length` octets at `head`, its empty line included, are a plain request with at most
-# `max_fields` fields. False says nothing about a request but that somebody else has to look at it.
-cdef bint recognise(const char* head, Py_ssize_t length, int max_fields, PlainRequest* out) noexcept nogil
+# The octets of the head at the beginning of `length` octets, its empty line included, and `out`, when it is there and is
+# a plain request with at most `max_fields` fields. 0 says nothing about a request but that somebody else has to look at
+# it; others may follow the head.
+cdef Py_ssize_t recognise(const char* head, Py_ssize_t length, int max_fields, PlainRequest* out) noexcept nogil

@@ -9,39 +9,18 @@ The target and Host are not judged: the hit branch looks them up, octet by octet
 and answered before.
 """
 
-from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp, memset
 
 
 cdef extern from "recogniser.h" nogil:
-    size_t fc_count_controls(const unsigned char* text, size_t length, int* high)
-
-
-cdef uint8_t[256] TOKEN  # RFC 9110 section 5.6.2: 1 for the characters of a field name
-
-
-cdef void fill_token_table() noexcept:
-    cdef int octet
-    for octet in range(256):
-        TOKEN[octet] = (
-            c"0" <= octet <= c"9" or c"a" <= octet <= c"z" or c"A" <= octet <= c"Z"
-            or (octet > 0x20 and octet < 0x7f and memchr(<const char*>b"!#$%&'*+-.^_`|~", octet, 15) != NULL)
-        )
-
-
-fill_token_table()
+    size_t fc_count_controls(const char* text, size_t length)
+    const char* fc_token_end(const char* text)
+    bint fc_same_name(const char* text, const char* lower, size_t length)
 
 
 cdef inline bint is_name(const char* text, Py_ssize_t length, const char* lower, Py_ssize_t wanted) noexcept nogil:
-    """Whether a field name is ``lower``, without regard to case. Only token characters are compared, of which none but
-    a letter becomes another token character by the bit that makes it lower case."""
-    cdef Py_ssize_t i
-    if length != wanted:
-        return False
-    for i in range(wanted):
-        if (text[i] | 0x20) != lower[i]:
-            return False
-    return True
+    """Whether a field name (or a value of letters and hyphens) is ``lower``, without regard to case."""
+    return length == wanted and fc_same_name(text, lower, wanted)
 
 
 cdef inline bint take(FieldValue* slot, const char* text, Py_ssize_t length) noexcept nogil:
@@ -154,37 +133,34 @@ cdef bint take_request_line(const char* head, Py_ssize_t length, PlainRequest* o
     return memchr(out.path.text, c"?", out.path.length) == NULL
 
 
-cdef bint recognise(const char* head, Py_ssize_t length, int max_fields, PlainRequest* out) noexcept nogil:
+cdef Py_ssize_t recognise(const char* head, Py_ssize_t length, int max_fields, PlainRequest* out) noexcept nogil:
     cdef const char* end
     cdef const char* value
     cdef Py_ssize_t position, line, name
     cdef Py_ssize_t lines = 2
-    cdef int high = 0
     cdef Seen seen
     memset(out, 0, sizeof(PlainRequest))
     memset(&seen, 0, sizeof(Seen))
     if length < 18:
-        return False
+        return 0
     end = <const char*>memchr(head, c"\n", length)
     if end == NULL or end == head or (end - 1)[0] != c"\r" or not take_request_line(head, end - head - 1, out):
-        return False
+        return 0
     position = end - head + 1
     while True:
         end = <const char*>memchr(head + position, c"\n", length - position)
         if end == NULL:
-            return False
+            return 0
         line = end - head - position - 1  # without CRLF
         if line < 0 or (end - 1)[0] != c"\r":
-            return False
+            return 0
         if line == 0:
             break
         if lines - 1 > max_fields:
-            return False
-        name = 0
-        while TOKEN[<uint8_t>head[position + name]]:  # ends at the CR at the latest
-            name += 1
+            return 0
+        name = fc_token_end(head + position) - head - position  # ends at the CR at the latest
         if name == 0 or head[position + name] != c":":
-            return False
+            return 0
         value = head + position + name + 1
         line -= name + 1
         while line > 0 and value[0] == c" ":
@@ -193,16 +169,14 @@ cdef bint recognise(const char* head, Py_ssize_t length, int max_fields, PlainRe
         while line > 0 and value[line - 1] == c" ":
             line -= 1
         if not take_field(head + position, name, value, line, out, &seen):
-            return False
+            return 0
         lines += 1
         position = end - head + 1
-    # Two controls to every line are its CRLF, so that no other stands anywhere; nothing follows the empty line.
-    return (
-        end - head + 1 == length
-        and out.host.length > 0
-        and fc_count_controls(<const unsigned char*>head, <size_t>length, &high) == <size_t>(2 * lines)
-        and not high
-    )
+    position = end - head + 1
+    # Two controls to every line are its CRLF, so that no other stands anywhere.
+    if out.host.length == 0 or fc_count_controls(head, <size_t>position) != <size_t>(2 * lines):
+        return 0
+    return position
 
 
 # --- Python face -----------------------------------------------------------------------------------------------------
@@ -212,12 +186,12 @@ cdef object text_of(FieldValue value):
 
 
 def recognised(bytes head not None, int max_fields=100):
-    """What is recognised in ``head``: None, or a dict of method, path, host, range, checksum_mode and conditions.
+    """What is recognised in ``head``, all of it one head: None, or a dict of method, path, host, range, checksum_mode and conditions.
 
     For tests and tools; the hit branch calls ``recognise``.
     """
     cdef PlainRequest plain
-    if not recognise(head, len(head), max_fields, &plain):
+    if recognise(head, len(head), max_fields, &plain) != len(head):
         return None
     return {
         "method": b"HEAD" if plain.is_head else b"GET",
