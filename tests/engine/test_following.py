@@ -7,7 +7,7 @@ import socket
 import time
 
 import pytest
-from tests.engine.conftest import Embed, Embedded, until
+from tests.engine.conftest import WITHIN, Embed, Embedded, until
 
 from fastcache.engine.fill import Fill
 from fastcache.origin.pattern import pattern
@@ -78,35 +78,42 @@ async def test_a_commit_that_ends_while_a_second_read_looks_for_bytes_leaves_not
         assert proxy.origin.control.body_sent("bkt", "o") == size
 
 
-@pytest.mark.parametrize("signed", [{}, {"Range": "bytes=0-52428799"}], ids=["whole", "signed-range"])
 async def test_a_head_that_is_renewed_while_a_read_looks_for_bytes_leaves_nothing_to_fetch(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch, signed: dict[str, str]
+    embed: Embed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """s5cmd sends HEAD before each GET: the HEAD of one reader came while another waited for a commit, who then took
     the renewed head of the same content for another object and asked for all of it once more."""
-    size = 48 * MIB
-    finish, commit_so_far = FillWriter.finish, Fill.commit_so_far
+    size = 12 * MIB
+    write, commit_so_far = FillWriter.write, Fill.commit_so_far
+    nearly_written, renewed = asyncio.Event(), asyncio.Event()
 
-    async def finish_slowly(writer: FillWriter) -> None:
-        await asyncio.sleep(0.3)
-        await finish(writer)
+    async def write_the_end_later(writer: FillWriter, offset: int, blocks: list[memoryview]) -> None:
+        if offset + sum(map(len, blocks)) == size:
+            nearly_written.set()
+            async with asyncio.timeout(WITHIN):
+                await renewed.wait()
+        await write(writer, offset, blocks)
 
     async with embed(fill_detach_after="20s") as proxy:
 
         async def commit_beside_a_head(fill: Fill, within: float) -> None:
+            if fill.ended:
+                head, _ = await proxy.get("o", method="HEAD")
+                assert head.startswith(b"HTTP/1.1 200")
+                renewed.set()
             await commit_so_far(fill, within)
-            head, _ = await proxy.get("o", method="HEAD")
-            assert head.startswith(b"HTTP/1.1 200")
-            heads.append(head)
 
-        heads: list[bytes] = []
-        monkeypatch.setattr(FillWriter, "finish", finish_slowly)
+        monkeypatch.setattr(FillWriter, "write", write_the_end_later)
         monkeypatch.setattr(Fill, "commit_so_far", commit_beside_a_head)
         proxy.origin.control.synthetic("bkt", "o", size)
+        # The first reader keeps up, so that nothing is committed for its sake.
+        proxy.origin.control.settings(bandwidth_connection=8 * MIB)
         for _ in range(2):
-            _, body = await proxy.get("o", signed=signed)
+            _, body = await proxy.get("o", signed={"Range": f"bytes=0-{50 * MIB - 1}"})
             assert body == pattern(b"o", 1, 0, size)
-        assert heads, "no head came while the second read looked: nothing is proven"
+            async with asyncio.timeout(WITHIN):
+                await nearly_written.wait()  # so that little of it is in memory any more
+        assert renewed.is_set(), "no head came while the second read looked: nothing is proven"
         assert proxy.origin.control.body_sent("bkt", "o") == size
 
 
