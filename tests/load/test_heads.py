@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.harness.clients import boto3_client
 from tests.harness.swift import SwiftServer
+from tests.harness.tools import REPOSITORY
 
 from fastcache.load.connections import fetch
 from fastcache.load.heads import CLIENTS, Signer, request_head
@@ -55,25 +57,37 @@ def recording() -> Iterator[tuple[int, list[bytes]]]:
 
 VARYING = re.compile(
     rb"(?<=User-Agent: )[^\r]*|(?<=Date: )[^\r]*|(?<=Signature=)\w*|(?<=Credential=)[^,]*|(?<=invocation-id: )[^\r]*"
-    rb"|127.0.0.1:\d+|(?<=; max=)\d+"
+    rb"|127.0.0.1:\d+"
 )
 
 
 def normal(head: bytes) -> bytes:
     """Without what is another value in every request or release."""
-    return VARYING.sub(b"*", head)
+    return VARYING.sub(b"*", re.sub(rb"; max=\d+", b"", head))  # which not every release tells
+
+
+BOTO3 = """
+import sys
+from tests.harness.clients import boto3_client
+port, key, secret, method, *ranges = sys.argv[1:]
+client = boto3_client(f"http://127.0.0.1:{port}", key, secret)
+options = {"Range": ranges[0]} if ranges else {}
+if method == "GET":
+    client.get_object(Bucket="bucket", Key="a/b c", **options)["Body"].read()
+else:
+    client.head_object(Bucket="bucket", Key="a/b c", **options)
+"""
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("interval", [None, (0, 10)])
 def test_a_head_of_boto3_is_the_one_boto3_sends(method: str, interval: tuple[int, int] | None) -> None:
     with recording() as (port, heads):
-        client = boto3_client(f"http://127.0.0.1:{port}", KEY, SECRET)
-        options: dict[str, Any] = {} if interval is None else {"Range": f"bytes={interval[0]}-{interval[1] - 1}"}
-        if method == "GET":
-            client.get_object(Bucket="bucket", Key="a/b c", **options)["Body"].read()
-        else:
-            client.head_object(Bucket="bucket", Key="a/b c", **options)
+        ranges = [] if interval is None else [f"bytes={interval[0]}-{interval[1] - 1}"]
+        # A process of its own: where awscrt is installed boto3 signs with that.
+        environment = {**os.environ, "BOTO_DISABLE_CRT": "true"}
+        command = [sys.executable, "-c", BOTO3, str(port), KEY, SECRET, method, *ranges]
+        subprocess.run(command, check=True, cwd=REPOSITORY, env=environment, timeout=60)
         host = b"127.0.0.1:%d" % port
         ours = request_head("boto3", host, b"/bucket/a/b%20c", method=method.encode(), interval=interval, signer=SIGNER)
         assert normal(ours) == normal(heads[0])

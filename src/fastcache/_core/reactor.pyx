@@ -203,9 +203,7 @@ cdef class Reactor(ConnectionStreams):
                 if errno == EAGAIN:
                     c.readable = 0
                     continue
-                self.free_connection(c)
-                return
-            if r == 0:
+            if r <= 0:
                 self.free_connection(c)
                 return
             if c.rn == c.rpos:

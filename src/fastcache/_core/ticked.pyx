@@ -6,8 +6,6 @@ all of them. Draining after every step, not only at a request's end, is what kee
 
 from collections.abc import Coroutine
 
-from fastcache._core.reactor cimport Reactor
-
 
 cdef class Ticked:
     """Wraps ``coroutine`` for a task of the reactor's loop; asyncio takes it for a coroutine.
@@ -15,9 +13,6 @@ cdef class Ticked:
     Ownership: holds the coroutine and the reactor until it is gone itself. A drain never runs another task's step: what
     it hands over starts tasks, which the loop runs later.
     """
-
-    cdef object coroutine
-    cdef Reactor reactor
 
     def __cinit__(self, coroutine not None, Reactor reactor not None):
         self.coroutine = coroutine
