@@ -2,6 +2,7 @@ from fastcache._core.connection cimport Connection
 from fastcache._core.table cimport ConnectionTable
 
 cdef enum:
+    CORKED_FROM = 262144         # bytes of a body that takes several calls
     ANSWERS_PER_TURN = 16        # pipelined requests of one connection answered before others have their turn
 
 cdef class AnsweringTable(ConnectionTable):

@@ -81,6 +81,7 @@ cdef struct Connection:
     uint64_t request_id
     uint16_t status
     uint8_t is_head
+    uint8_t corked        # TCP_CORK is set
     # accounting
     int64_t deadline      # CLOCK_MONOTONIC ns, 0 = none
     int64_t linger_left

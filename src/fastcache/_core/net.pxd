@@ -63,6 +63,7 @@ cdef extern from "<netinet/in.h>" nogil:
 
 cdef extern from "<netinet/tcp.h>" nogil:
     enum:
+        TCP_CORK
         TCP_NODELAY
 
 cdef extern from "<sys/ioctl.h>" nogil:

@@ -289,11 +289,9 @@ cdef class Reactor(ConnectionStreams):
                 continue
             if c.state == ANSWERING and not flags & EPOLLOUT:
                 continue  # what comes in waits for the end of the answer
-            self.now = monotonic_ns()
-            if self.now - start > budget:
-                self.enqueue_run(c)
-                continue
-            self.step(c)
+            if not c.queued:  # in line behind those who had to wait in the last turn: nobody overtakes
+                c.queued = 1
+                queue_push(&self.run, c.slot)
         waiting = queue_length(&self.run)
         while waiting and self.now - start <= budget:
             waiting -= 1

@@ -311,7 +311,7 @@ cdef class ConnectionTable:
             c.slot = slot
             c.fd = fd
             c.state = HEAD
-            c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = c.head_waits = c.large_heads = 0
+            c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = c.head_waits = c.large_heads = c.corked = 0
             c.sent = c.requests = c.received = 0
             c.rate_since = 0
             c.file_left = 0

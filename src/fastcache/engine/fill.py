@@ -29,7 +29,6 @@ from fastcache.upstream.response import Response
 
 _log = logging.getLogger("fastcache.engine.fill")
 
-_WRITE_BATCH = 1024 * 1024
 _PACE_FLOOR = 0.1
 """Seconds of a transfer before which its first burst says little about its pace."""
 _STALL_DROP = 5.0
@@ -90,6 +89,7 @@ class Fill:
         self._window: deque[tuple[int, memoryview]] = deque()
         self._window_bytes = 0
         self._unwritten: deque[memoryview] = deque()
+        self._unwritten_bytes = 0
         self._write_offset = interval.start
         self._rotation_wanted = False
         self._moved = Signal()
@@ -168,6 +168,7 @@ class Fill:
         self.watermark += len(piece)
         if self._writer is not None:
             self._unwritten.append(piece)
+            self._unwritten_bytes += len(piece)
         self._trim()
         self.progress.notify()
 
@@ -255,7 +256,7 @@ class Fill:
                     await writer.rotate()
                     self._rotation_wanted = False
                     self.progress.notify()
-                batch = self._next_batch()
+                batch = self._next_batch(writer)
                 if not batch:
                     if self.ended:
                         break
@@ -279,13 +280,26 @@ class Fill:
             self._moved.notify()
             self._close_if_done()
 
-    def _next_batch(self) -> list[memoryview]:
+    def _next_batch(self, writer: FillWriter) -> list[memoryview]:
+        """What is to be written next: as much as the writer likes best, or less when no more is coming."""
+        wanted = writer.wanted(
+            self._budget.limit(self._limits.window) // 2
+        )  # the other half takes what comes meanwhile
+        if self._unwritten_bytes < wanted:
+            if not self.ended:
+                return []
+            wanted = self._unwritten_bytes
+        elif writer.is_small:
+            wanted = self._unwritten_bytes
+        self._unwritten_bytes -= wanted
         batch: list[memoryview] = []
-        size = 0
-        while self._unwritten and size < _WRITE_BATCH:
+        while wanted:
             piece = self._unwritten.popleft()
+            if len(piece) > wanted:
+                self._unwritten.appendleft(piece[wanted:])
+                piece = piece[:wanted]
             batch.append(piece)
-            size += len(piece)
+            wanted -= len(piece)
         return batch
 
     def _detach(self, why: str) -> None:
@@ -295,6 +309,7 @@ class Fill:
         self._metrics.fill_detached()
         self._writer = None
         self._unwritten.clear()
+        self._unwritten_bytes = 0
         self.progress.notify()
         self._moved.notify()
 

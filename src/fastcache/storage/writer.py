@@ -9,7 +9,7 @@ from typing import Any
 from fastcache._core.extent_codec import data_offset_for
 from fastcache.errors import StorageError
 from fastcache.model import FenceToken, Interval
-from fastcache.storage.blocks import write_part
+from fastcache.storage.blocks import WHOLE_WRITE, write_part
 from fastcache.storage.commits import Commits, Part
 from fastcache.storage.disk import ObjectDisk
 from fastcache.storage.entry import Entry, disk_bytes
@@ -17,6 +17,12 @@ from fastcache.storage.metrics import StoreCounter
 
 SMALL_FILL = 1 << 20
 """Fills up to this many bytes are gathered in memory and stored in one call, a whole object as one file."""
+
+
+_LEAST_WRITE = 256 << 10
+_FAST = 200e6
+"""Bytes a second from which on the disk may be given twice as much at once: a slow one is given little, so that what
+waits behind a call waits for little."""
 
 
 class FillWriter:
@@ -42,6 +48,7 @@ class FillWriter:
         self._buffered: list[memoryview] = []
         self._buffer_start = interval.start
         self._busy: asyncio.Task[object] | None = None
+        self._unit = _LEAST_WRITE
         self._failed = False
         self._closed = False
         self.is_small = interval.length <= SMALL_FILL
@@ -55,6 +62,19 @@ class FillWriter:
     @property
     def entry(self) -> Entry:
         return self._entry
+
+    def wanted(self, most: int) -> int:
+        """How many bytes are best written next, ``most`` at most (256 KiB or more): up to where a large piece of the
+        file ends. Fewer can be written too."""
+        if self.is_small:
+            return 1
+        unit = self._unit
+        while unit > most:
+            unit >>= 1
+        part = self._part
+        at = part.data_offset + part.length if part is not None else data_offset_for(0, self._extent_size)
+        left = self._interval.end - self.written if part is None else part.limit - part.start - part.length
+        return min(unit - at % unit, left)
 
     async def write(self, offset: int, blocks: Sequence[memoryview]) -> None:
         """Take the bytes from ``offset``, which is ``written``. ``blocks`` must not change until this returns.
@@ -117,9 +137,12 @@ class FillWriter:
         if needed > 0:
             await self._disk.space.reserve(needed)
             part.reserved += needed
+        begun = asyncio.get_running_loop().time()
         part.sums = await self._disk.io.run(
-            write_part, part.fd, part.data_offset + part.length, _first(blocks, taken), part.sums
+            write_part, part.fd, part.data_offset + part.length, _first(blocks, taken), part.sums, self._unit
         )
+        took = asyncio.get_running_loop().time() - begun
+        self._unit = min(2 * self._unit, WHOLE_WRITE) if taken >= took * _FAST else _LEAST_WRITE
         part.length += taken
         self.written += taken
         if part.start + part.length == part.limit:
