@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from bench.load import Load, Reading, Sample, crowds, run
@@ -33,13 +34,22 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server and what is read from it. ``result`` is what its X-Cache must say, in every answer."""
+    """A server and what is read from it. ``result`` is what its X-Cache must say, in every answer.
+
+    ``company`` are clients of another kind than the generator's, who are there during its turns and only then.
+    """
 
     name: str
     server: Server
     pieces: Pieces
     result: str | None = None
     beside: Beside | None = None
+    company: Callable[[], AbstractContextManager[None]] | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the server has nothing else to do, so that its CPU is that of what is read here."""
+        return self.beside is None and self.company is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,7 @@ def hold(contest: Contest, pairs: int) -> Outcome:
     return outcome
 
 
-def _load(contest: Contest, contender: Contender) -> contextlib.AbstractContextManager[Load]:
+def _load(contest: Contest, contender: Contender) -> AbstractContextManager[Load]:
     beside = [contender.beside.connections] if contender.beside else []
     return crowds(contender.server.address, [contest.connections, *beside])
 
@@ -184,8 +194,10 @@ def turn(contest: Contest, contender: Contender, load: Load, number: int) -> Run
     beside = contender.beside
     if beside is not None:
         readings.append(Reading(of(beside.pieces), once=beside.once, result=beside.result))
-    before = server.settle()
-    sample = run(load, readings, contest.seconds, spinning=contest.spinning)
+    server.settle()
+    with contextlib.nullcontext() if contender.company is None else contender.company():
+        before = server.cpu()
+        sample = run(load, readings, contest.seconds, spinning=contest.spinning)
     return Run(sample, server.settle() - before, contest.first_bytes)
 
 

@@ -92,7 +92,7 @@ def _cpu_figures(outcome: Outcome, name: str) -> list[str]:
 
 def _shares_cpu(outcome: Outcome) -> bool:
     """Whether the server worked for other requests meanwhile, so that its CPU is not that of these."""
-    return any(contender.beside is not None for contender in outcome.contest.contenders)
+    return not all(contender.alone for contender in outcome.contest.contenders)
 
 
 def _ratios(outcome: Outcome, name: str, compared: bool) -> list[str]:

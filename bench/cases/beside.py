@@ -6,14 +6,16 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bench.cases.missing import fresh_objects
 from bench.cases.setup import ASK, NONE, Setup, always, cached_server, warm
 from bench.contests import Beside, Contender, Contest, Pieces
 from bench.load import verify
-from bench.objects import KIB, MIB, Piece, asked, objects_of, whole_objects
+from bench.objects import KIB, MIB, Piece, asked, objects_of, request, whole_objects
 from bench.servers import Server
+from bench.slow_clients import slow_clients
 from fastcache.origin.control import OriginControl
 
 _ENGINE_CONNECTIONS = 8
@@ -21,6 +23,7 @@ _BUSY_CONNECTIONS = 64
 _FRESH = 400
 """Misses of a run."""
 _COLD_OBJECTS = 8
+_SLOW_CLIENTS = 300
 _SMALL_FILES = MIB
 """Cache files below this stay in memory when the others are dropped."""
 
@@ -44,6 +47,7 @@ def beside(setup: Setup) -> Iterator[Contest]:
         "beside-engine": _hits_beside_the_engine,
         "revalidations-beside-hits": _revalidations_beside_hits,
         "misses-beside-hits": _misses_beside_hits,
+        "beside-slow-clients": _hits_beside_slow_clients,
     }
     wanted = [name for name in makers if setup.wants(name)]
     if not wanted:
@@ -125,3 +129,17 @@ def _misses_beside_hits(name: str, group: _Group) -> Contest:
     contenders = _pair(group, "misses", together, alone, "MISS", other, saturating)
     what = "first bytes of 4 KiB misses, and hits"
     return Contest(name, what, contenders, _ENGINE_CONNECTIONS, None, first_bytes=True)
+
+
+def _hits_beside_slow_clients(name: str, group: _Group) -> Contest:
+    setup, address = group.setup, group.cache.address
+    (large,) = objects = whole_objects("slowly", 1, 64 * MIB)
+    warm(group.cache, group.control, objects)
+    verify(address, asked(address, objects), "HIT")  # and leased by it: the hit branch has the slow ones
+    slow = partial(slow_clients, address, request(address, large), _SLOW_CLIENTS)
+    hits = always(group.hot)
+    contenders = [
+        Contender(f"hits, beside {_SLOW_CLIENTS} slow clients", group.cache, hits, "HIT", company=slow),
+        Contender("hits, alone", group.cache, hits, "HIT"),
+    ]
+    return Contest(name, "4 KiB hits, and clients that drip", contenders, setup.connections, setup.seconds)

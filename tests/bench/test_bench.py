@@ -6,16 +6,18 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from bench.contests import Contender, Contest, Outcome, Run, Spread
 from bench.findings import Finding
-from bench.load import LoadError, Sample, verify
-from bench.objects import BUCKET, asked, whole_objects
+from bench.load import LoadError, Reading, Sample, crowds, run, verify
+from bench.objects import BUCKET, asked, create, request, whole_objects
 from bench.report import document
 from bench.servers import Server
+from bench.slow_clients import slow_clients
 from tests.harness.tools import REPOSITORY
 
 from fastcache._core.latency import Latencies
@@ -59,11 +61,37 @@ def test_nginx_takes_part_with_its_best_setting(tmp_path: Path, require_tool: Ca
 
 
 def test_requests_beside_others_are_compared_with_the_same_alone(tmp_path: Path) -> None:
-    printed = bench(tmp_path, "--case", "misses-beside-hits", "--case", "beside-engine", "--no-nginx")
+    cases = ["--case", "misses-beside-hits", "--case", "beside-engine", "--case", "beside-slow-clients"]
+    printed = bench(tmp_path, *cases, "--no-nginx")
     # The server's CPU is that of both kinds, so there is no ratio of it.
     ratios = RATIO + r" \|  \|( " + RATIO + r" \|){2}"
     assert re.search(r"\| misses, alone \|.* " + ratios, printed)
-    assert re.search(r"\| hits, alone \|.* " + ratios, printed)
+    for others in ("64 connections", "300 slow clients"):
+        assert re.search(rf"\| hits, beside {others}.*\n\|  \| hits, alone \|.* " + ratios, printed)
+
+
+def test_slow_clients_are_there_while_others_read(origin: OriginProcess) -> None:
+    address = ("127.0.0.1", origin.port)
+    (small,), (large,) = whole_objects("small", 1, 1000), whole_objects("large", 1, 32 << 20)
+    create([origin.control], [small, large])
+    origin.control.reset()
+    with slow_clients(address, request(address, large), 6), crowds(address, [1]) as load:
+        assert run(load, [Reading(asked(address, [small] * 50), once=True)], None).requests == 50
+        assert 0 < origin.control.body_sent(BUCKET, large.key) < 4 * large.interval.end, "four read, and slowly"
+
+
+def test_slow_clients_that_are_sent_away_measure_nothing(origin: OriginProcess) -> None:
+    address = ("127.0.0.1", origin.port)
+    (large,) = whole_objects("large", 1, 32 << 20)
+    create([origin.control], [large])
+
+    def measure() -> None:
+        with slow_clients(address, request(address, large), 6):
+            assert origin.control.drop_connections() == 6
+            time.sleep(2)
+
+    with pytest.raises(LoadError, match="sent away"):
+        measure()
 
 
 def test_every_byte_and_how_it_was_answered_is_verified(origin: OriginProcess) -> None:
