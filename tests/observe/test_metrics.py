@@ -57,6 +57,7 @@ def with_everything() -> Metrics:
     metrics.store_write_dropped()
     metrics.client_connections(2, 1)
     metrics.refused("host")
+    metrics.hit_branch("answered", 5)
     metrics.access_log_lines(3)
     metrics.access_log_dropped()
     metrics.access_log_error()
@@ -70,6 +71,7 @@ def test_every_report_is_rendered_with_its_value() -> None:
     request = (("method", "GET"), ("result", "HIT"), ("status", "200"))
     assert values["fastcache_requests_total", request] == 1
     assert values["fastcache_sent_bytes_total", ()] == 4096
+    assert values["fastcache_hit_branch_total", (("outcome", "answered"),)] == 5
     assert values["fastcache_request_seconds_count", (("result", "HIT"),)] == 1
     assert values["fastcache_request_seconds_sum", (("result", "HIT"),)] == pytest.approx(0.002)
     assert values["fastcache_first_byte_seconds_sum", (("result", "HIT"),)] == pytest.approx(0.001)

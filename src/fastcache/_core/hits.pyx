@@ -105,6 +105,16 @@ cdef class Hits:
         """Switch the branch on or off; what is under way goes on. Off, every request is the engine's."""
         self.on = on
 
+    def outcomes(self):
+        """How many requests fared how, by words for metrics."""
+        return {
+            "answered": self.served,
+            "not_recognised": self.unrecognised,
+            "not_leased": self.unleased,
+            "not_ready": self.unready,
+            "taken_over": self.taken_over,
+        }
+
     # ---- C side ---------------------------------------------------------------------------------------------------
 
     cdef void begin_turn(self) noexcept nogil:

@@ -60,6 +60,11 @@ class Lessor:
         self._ttls = ttls
         self._held: dict[int, HeldLease] = {}
 
+    @property
+    def leases(self) -> Leases:
+        """The index that the hit branch reads."""
+        return self._leases
+
     def offer(self, head: RequestHead, entry: Entry, record: HeadRecord, interval: Interval | None) -> None:
         """Lease what was just answered to requests like ``head``: ``interval`` of the object, or None for an answer
         without stored bytes.

@@ -338,5 +338,12 @@ def _register_gauges(metrics: Metrics, ctx: Context, frontend: Frontend) -> None
             "fastcache_cache_capacity_bytes": lambda: store.stats().capacity,
             "fastcache_memory_objects": lambda: store.stats().objects_in_memory,
         }
+    lessor = ctx.lessor
+    if lessor is not None:
+        values |= {
+            "fastcache_leases": lambda: len(lessor.leases),
+            "fastcache_lease_memory_bytes": lambda: lessor.leases.memo_bytes,
+            "fastcache_leased_files": lambda: lessor.leases.open_extents,
+        }
     for name, value in values.items():
         metrics.gauge(name, GAUGES[name].help, value)

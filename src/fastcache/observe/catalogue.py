@@ -97,7 +97,13 @@ PLAIN_COUNTERS = (
     LOG_ERRORS,
     GAUGE_ERRORS,
 )
-LABELLED_COUNTERS = (REQUESTS, REFUSED, ORIGIN_REQUESTS, ORIGIN_RESPONSES, ORIGIN_ERRORS, FILLS)
+HIT_BRANCH = Counter(
+    "fastcache_hit_branch_total",
+    "Requests by what the compiled hit branch made of them: answered; left to the engine because not recognised, not "
+    "leased or their bytes not ready; or taken over by it in the middle.",
+    ("outcome",),
+)
+LABELLED_COUNTERS = (REQUESTS, REFUSED, HIT_BRANCH, ORIGIN_REQUESTS, ORIGIN_RESPONSES, ORIGIN_ERRORS, FILLS)
 COUNTERS = {counter.name: counter for counter in PLAIN_COUNTERS + LABELLED_COUNTERS}
 
 REQUEST_SECONDS = HistogramFamily(
@@ -116,6 +122,9 @@ GAUGES = {
         Gauge("fastcache_cache_bytes", "Bytes the cache occupies on disk.", Merge.MAX),
         Gauge("fastcache_cache_capacity_bytes", "Bytes the cache may occupy.", Merge.MAX),
         Gauge("fastcache_memory_objects", "Objects whose head and extents are known in memory."),
+        Gauge("fastcache_leases", "Objects, by the names they are asked for, that the hit branch may answer."),
+        Gauge("fastcache_lease_memory_bytes", "Bodies of small objects kept in memory for the hit branch."),
+        Gauge("fastcache_leased_files", "Cache files kept open for the hit branch."),
         Gauge("fastcache_fills_active", "Fills running now."),
         Gauge("fastcache_window_bytes", "Memory held by the windows of running fills."),
         Gauge("fastcache_origin_pool_connections", "Origin connections open now, idle ones included."),

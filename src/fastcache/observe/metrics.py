@@ -125,6 +125,11 @@ class Metrics:
         """A request or connection was turned away without asking the origin."""
         self._count_word(catalogue.REFUSED.name, reason)
 
+    def hit_branch(self, outcome: str, n: int) -> None:
+        """So many requests more fared like this in the compiled hit branch."""
+        if n > 0:
+            self.counters.add(self._word_slot(catalogue.HIT_BRANCH.name, outcome), n)
+
     def client_connections(self, opened: int, closed: int) -> None:
         """So many client connections were accepted and closed since the last call."""
         self._add(catalogue.CLIENT_OPENED.name, opened)

@@ -71,6 +71,7 @@ class Frontend:
         self._sweeper: asyncio.TimerHandle | None = None
         self._listening: list[socket.socket] = []
         self._opened = self._closed = 0
+        self._hits_counted: dict[str, int] = {}
         self.reactor = Reactor(
             self,
             max_connections=max_connections,
@@ -155,6 +156,10 @@ class Frontend:
         stats = self.reactor.stats()
         self._ctx.metrics.client_connections(stats["accepted"] - self._opened, stats["closed"] - self._closed)
         self._opened, self._closed = stats["accepted"], stats["closed"]
+        if self._hits is not None:
+            for outcome, now in self._hits.outcomes().items():
+                self._ctx.metrics.hit_branch(outcome, now - self._hits_counted.get(outcome, 0))
+                self._hits_counted[outcome] = now
 
     # ---- from the reactor
 
