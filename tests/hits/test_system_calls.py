@@ -45,7 +45,7 @@ def test_hits_cost_three_system_calls_and_none_names_a_path(
     with running_origin(auth=False) as origin:
         for key, size in SIZES.items():
             origin.control.synthetic("bkt", key, size)
-        arguments = ("--authorization", "none", "--ttl", "1h")
+        arguments = ("--authorization", "none", "--ttl", "1h", "--hit-branch", "on")
         proxy = FastcacheProcess(origin.endpoint, tmp_path / "cache", tmp_path, arguments=arguments)
         port = int(proxy.endpoint.rpartition(":")[2])
         for key, size in SIZES.items():
