@@ -319,3 +319,19 @@ def test_a_dash_is_standard_output_and_stays_open() -> None:
     first, second = done.stdout.splitlines()
     assert len(FIELD.findall(first)) == 30
     assert second == "still open"
+
+
+def test_records_that_cannot_be_made_are_counted_and_the_next_ones_are_written(tmp_path: Path) -> None:
+    def broken() -> Iterator[AccessRecord]:
+        yield record(status=200)
+        raise ValueError("cut short")
+
+    metrics = Metrics()
+    access_log = AccessLog("all", tmp_path / "log", metrics)
+    access_log.write_later(broken)
+    access_log.write_later(lambda: [record(status=206)])
+    assert access_log.flush()
+    assert access_log.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [status for line_ in lines for status in (" 200 ", " 206 ") if status in line_] == [" 200 ", " 206 "]
+    assert metrics.value(DROPPED) == 1

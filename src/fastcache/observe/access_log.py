@@ -155,7 +155,7 @@ class AccessLog:
                 if len(lines) < BATCH_RECORDS:
                     continue
             elif callable(item):
-                lines += [line(r) for r in item() if self.wants(r.status, r.result, r.error_code)]
+                lines += self._made(item)
                 continue
             self._append(lines)
             lines = []
@@ -164,6 +164,17 @@ class AccessLog:
             elif isinstance(item, threading.Event):
                 item.set()
         self._append(lines)
+
+    def _made(self, records: Callable[[], Iterable[AccessRecord]]) -> list[bytes]:
+        lines: list[bytes] = []
+        try:
+            for record in records():
+                if self.wants(record.status, record.result, record.error_code):
+                    lines.append(line(record))  # noqa: PERF401 - those before an error are kept
+        except Exception:  # one that cannot be read must not end this thread, and with it every later line
+            log.exception("records for access log %s cannot be read", self._path)
+            self._lost(1)
+        return lines
 
     def _append(self, lines: list[bytes]) -> None:
         if not lines:
