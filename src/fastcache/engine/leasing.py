@@ -75,7 +75,10 @@ class Lessor:
         proof = entry.validation
         if name is None or proof is None or entry.head is not record or entry.voided:
             return
-        former = next((lease for lease in entry.leases if isinstance(lease, HeldLease) and lease.name == name), None)
+        # Not by a look at the entry's leases: a client may spell a name in as many ways as there is room for leases.
+        former = self._held.get(self._leases.lookup(*name))
+        if former is not None and former.entry is not entry:
+            former = None
         if former is not None and self._suffices(former, proof, interval):
             return
         pins = self._store.pin(entry, interval or _NOTHING)
