@@ -7,7 +7,7 @@ PYTEST_FLAGS ?=
 # in one process: its tests share a proxy. PARALLEL= runs everything in one.
 PARALLEL     ?= -n 4 --dist loadfile
 # What the short form of `make sanitize` runs; which targets `make fuzz` runs (all), and the seconds for each of them.
-SANITIZED    ?= tests/core tests/protocol tests/storage tests/fuzz tests/harness/test_handles.py tests/engine tests/reads
+SANITIZED    ?= tests/core tests/protocol tests/storage tests/fuzz tests/harness/test_handles.py tests/engine tests/hits tests/reads
 FUZZ_TARGETS ?=
 FUZZ_SECONDS ?= 60
 

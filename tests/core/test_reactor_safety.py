@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.harness.reactor import GET, Recorder, connect, expected, receive, running, until
 
+from fastcache._core.handles import held_now
 from fastcache._core.reactor import OUT_DEAD, OUT_PENDING, Reactor
 
 MORE_THAN_A_SOCKET_TAKES = 20 * 1024 * 1024
@@ -200,6 +201,37 @@ async def test_a_head_is_handed_over_once_even_where_its_slot_is_queued_for_an_e
         assert "bad" not in recorder.kinds()
         newcomers[0].close()
         helper.close()
+
+
+async def test_however_often_a_slot_is_taken_and_freed_in_a_callback_nobody_else_s_request_is_lost() -> None:
+    async with running(max_connections=2) as (recorder, address):
+        reactor = recorder.reactor
+        socks: list[socket.socket] = []
+
+        def come(number: int) -> None:
+            socks.append(socket.create_connection(address))
+            socks[-1].sendall(GET % number)
+            for _ in range(3):  # to be accepted, to be read
+                reactor.drain()
+
+        def answer(cid: int, head: bytes) -> None:
+            recorder.answer = recorder.reply
+            come(1)
+            for number in range(2, 12):
+                reactor.close(cid)
+                come(number)
+                cid += 1 << 32  # the slot's next generation
+            assert held_now()["queued_slots"] <= 5 * 2  # queues, slots
+
+        recorder.answer = answer
+        with await connect(address) as sock:
+            sock.send(GET % 0)
+            await recorder.until("request", 3)
+            for number, other in ((1, socks[0]), (11, socks[-1])):
+                other.setblocking(False)
+                assert await receive(other, len(expected(number))) == expected(number)
+        for other in socks:
+            other.close()
 
 
 @pytest.mark.parametrize("again", ["drain", "sweep"])

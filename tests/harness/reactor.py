@@ -50,6 +50,13 @@ class Recorder:
         self._note("abort", cid)
         self.reactor.close(cid)
 
+    def on_takeover(self, cid: int, head: bytes, lease: int, sent: int, seconds: float) -> None:
+        self._note("takeover", cid, head, lease, sent)
+        self.reactor.abort(cid)
+
+    def on_leases_released(self) -> None:
+        self._note("released")
+
     def on_callback_error(self, cid: int, error: Exception) -> None:
         self._note("error", cid, error)
 

@@ -76,7 +76,7 @@ async def client_of(embed: Embed, **flags: str) -> AsyncIterator[Client]:
 
 async def warm(client: Client, key: str) -> None:
     """Until a plain read is the hit branch's."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not (await client.ask("GET", key, {}))[1]:  # noqa: ASYNC110 - the answers tell
             await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ from fastcache._core.connection cimport (
     monotonic_ns,
     taken,
 )
+from fastcache._core.handles cimport held
 from fastcache._core.net cimport *
 from fastcache._core.sending cimport send_answer
 from fastcache._core.slots cimport queue_push
@@ -31,7 +32,8 @@ cdef class AnsweringTable(ConnectionTable):
     """What the reactor does with a request that a lease answers."""
 
     cdef bint answer(self, Connection* c) noexcept nogil:
-        if not self.hits.begin(c, c.rbuf + c.rpos, c.rn - c.rpos, self.now):
+        # What follows a chunked body may be more than a head's limit: a head beyond it is the engine's to refuse.
+        if not self.hits.begin(c, c.rbuf + c.rpos, min(c.rn - c.rpos, self.head_limit), self.now):
             return False
         c.state = ANSWERING
         self.answering_count += 1
@@ -84,6 +86,7 @@ cdef class AnsweringTable(ConnectionTable):
         c.head_kept = <char*>malloc(c.head_left)
         if c.head_kept == NULL:
             return False
+        held.kept_heads += 1
         memcpy(c.head_kept, c.head_at, c.head_left)
         c.head_at = c.head_kept
         return True
@@ -95,7 +98,7 @@ cdef class AnsweringTable(ConnectionTable):
         c.empty_lines = 0
         c.scan = end
         c.head_waits = 1
-        queue_push(&self.requests, c.slot)
+        queue_push(&self.requests, c)
 
     cdef void reset(self, Connection* c) noexcept nogil:
         """End a connection so that its peer cannot take what it got for a whole answer."""

@@ -48,7 +48,7 @@ cdef struct Connection:
     uint8_t readable      # an IN edge came and recv has not said EAGAIN since
     uint8_t eof           # RDHUP seen, or recv returned 0
     uint8_t dead          # the engine was told (or will be) that the peer is gone
-    uint8_t queued        # on the run queue
+    uint8_t queued        # QueueMark bits: the queues that hold the slot
     uint8_t want_read     # the engine waits for on_readable
     uint8_t out_held      # `out` holds a buffer
     uint8_t out_more      # more bytes follow at once: MSG_MORE
@@ -125,6 +125,13 @@ cdef inline void release_rbuf(Connection* c) noexcept nogil:
     free(c.rbuf)
     c.rbuf = NULL
     c.rcap = c.rn = c.rpos = c.scan = 0
+
+
+cdef inline void release_kept_head(Connection* c) noexcept nogil:
+    if c.head_kept != NULL:
+        held.kept_heads -= 1
+    free(c.head_kept)
+    c.head_kept = NULL
 
 
 cdef inline void release_output(Connection* c):

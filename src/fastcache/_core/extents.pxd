@@ -24,6 +24,9 @@ cdef class ExtentState:
 
     cdef bint watch_residency(self) noexcept
 
+# A list of extents that nobody else changes; TypeError when anything else is in it.
+cdef list extents_of(list extents)
+
 # Whether bytes [start, end) of the object, all within the extent, can be sent now: checked, and in memory.
 cdef bint extent_ready(ExtentData* extent, int64_t start, int64_t end, uint32_t now_ms) noexcept nogil
 

@@ -59,7 +59,15 @@ cdef bint extent_ready(ExtentData* extent, int64_t start, int64_t end, uint32_t 
         for block in range(first, last + 1):
             extent.resident_at[block] = now_ms if now_ms else 1
         return True
-    return is_resident(extent.fd, <uint64_t>(extent.data_offset + start - extent.start), <uint64_t>(end - start))
+    return is_resident(extent.fd, <uint64_t>(extent.data_offset + (start - extent.start)), <uint64_t>(end - start))
+
+
+cdef list extents_of(list extents):
+    cdef list own = list(extents)
+    for extent in own:
+        if not isinstance(extent, ExtentState):
+            raise TypeError(f"not an extent: {extent!r}")
+    return own
 
 
 cdef class ExtentState:
@@ -72,8 +80,11 @@ cdef class ExtentState:
         self.data.resident_at = NULL
 
     def __init__(self, int64_t start, int64_t end):
-        cdef int64_t blocks = ((end - start) + (1 << BLOCK_BITS) - 1) >> BLOCK_BITS
-        if not 0 <= start <= end or blocks > UINT32_MAX:
+        cdef int64_t blocks
+        if not 0 <= start <= end:
+            raise ValueError("not the interval of an extent")
+        blocks = ((end - start - 1) >> BLOCK_BITS) + 1 if end > start else 0
+        if blocks > UINT32_MAX:
             raise ValueError("not the interval of an extent")
         if self.data.verified != NULL:
             raise RuntimeError("already initialised")

@@ -14,6 +14,10 @@ cdef extern from "fences.h" nogil:
     unsigned fc_stripe(const uint8_t *digest)
 
 
+# A digest whose first bytes may be read, whoever brought it; else ValueError.
+cdef bytes checked(bytes digest)
+
+
 cdef class Fences:
     # Owned by this object from __cinit__ to __dealloc__; whoever keeps the pointer keeps a reference to the object.
     cdef fc_fences *shared

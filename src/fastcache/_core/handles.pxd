@@ -2,7 +2,7 @@
 # that forgets one of the two shows in every test's teardown and in the log of a process that ends.
 #
 # Counters of the whole process, in every build: one add beside an allocation or a system call. Plain integers, because
-# only the loop's thread takes and gives back. A new kind (extents, leases) is a field here and a name in handles.pyx.
+# only the loop's thread takes and gives back. A new kind is a field here and a name in handles.pyx.
 from libc.stdint cimport int64_t
 
 cdef struct Held:
@@ -11,5 +11,9 @@ cdef struct Held:
     int64_t outputs              # Python buffers in Connection.out
     int64_t descriptors          # client sockets, and the epoll and the eventfd of each reactor
     int64_t queued_slots         # entries of slot queues that nobody has taken
+    int64_t leases               # published, or answered from, or not taken up by Python yet
+    int64_t leased_extents       # ... and the extents that they point to, one of two leases twice
+    int64_t kept_heads           # Connection.head_kept
+    int64_t hit_records          # reserved in a HitLog for answers under way
 
 cdef Held held

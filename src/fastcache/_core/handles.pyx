@@ -1,4 +1,5 @@
-"""Counts of what the compiled core holds: all zero when every reactor of the process has been shut down."""
+"""Counts of what the compiled core holds: all zero when every reactor of the process has been shut down, and every
+index of leases emptied or gone."""
 
 
 def held_now():
@@ -9,4 +10,8 @@ def held_now():
         "outputs": held.outputs,
         "descriptors": held.descriptors,
         "queued_slots": held.queued_slots,
+        "leases": held.leases,
+        "leased_extents": held.leased_extents,
+        "kept_heads": held.kept_heads,
+        "hit_records": held.hit_records,
     }

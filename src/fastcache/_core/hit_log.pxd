@@ -17,6 +17,7 @@ cdef struct HitRecord:
 cdef class HitLog:
     cdef char* buffer        # owned, `capacity` bytes of which `used` are records
     cdef Py_ssize_t capacity, used, reserved
+    cdef int64_t reservations
     cdef readonly bint only_failures
 
     # Room for one record, kept until `add` or `cancel` with the same length; False when there is none.

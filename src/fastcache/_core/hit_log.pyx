@@ -9,6 +9,8 @@ from libc.string cimport memcpy
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from fastcache._core.handles cimport held
+
 from typing import NamedTuple
 
 
@@ -42,6 +44,7 @@ cdef class HitLog:
 
     def __dealloc__(self):
         free(self.buffer)
+        held.hit_records -= self.reservations
 
     def __len__(self) -> int:
         """Bytes of records that wait."""
@@ -58,10 +61,14 @@ cdef class HitLog:
         if self.capacity - self.used - self.reserved < wanted:
             return False
         self.reserved += wanted
+        self.reservations += 1
+        held.hit_records += 1
         return True
 
     cdef void cancel(self, Py_ssize_t head_length) noexcept nogil:
         self.reserved -= <Py_ssize_t>sizeof(HitRecord) + head_length
+        self.reservations -= 1
+        held.hit_records -= 1
 
     cdef void add(self, const HitRecord* record, const char* head) noexcept nogil:
         self.cancel(record.head_length)

@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from fastcache._core.conditions cimport NOT_MODIFIED, PRECONDITION_FAILED, evaluate_preconditions, field_value, if_range_holds
+from fastcache._core.connection cimport release_kept_head
 from fastcache._core.dates cimport HTTP_DATE_LENGTH, write_http_date
 from fastcache._core.hit_log cimport HitRecord
 from fastcache._core.lease cimport lease_holds
@@ -62,6 +63,8 @@ cdef class Hits:
         self.leases = leases
         self.counters = counters
         self.seconds, self.first_byte, self.failed_seconds, self.failed_first_byte = histograms
+        if self.seconds is None or self.first_byte is None or self.failed_seconds is None or self.failed_first_byte is None:
+            raise TypeError("a histogram is missing")
         self.log = log
         self.parser = parser
         self.max_fields = max_fields
@@ -370,8 +373,7 @@ cdef class Hits:
         self._give_back(c)
 
     cdef void _give_back(self, Connection* c) noexcept nogil:
-        free(c.head_kept)
-        c.head_kept = NULL
+        release_kept_head(c)
         c.head_left = 0
         self.leases.let_go(c.lease)
         c.lease = NULL

@@ -64,5 +64,9 @@ cdef bint reserve_extents(Lease* lease, Py_ssize_t more) noexcept
 # Put an extent in its place among the others; room for it was reserved.
 cdef void insert_extent(Lease* lease, ExtentData* extent) noexcept
 
+# Of times and spans alike. More than 140 years, either way, are 140 years, so that sums and differences of two fit; what
+# is no number is long ago.
+cdef int64_t nanoseconds(double seconds) noexcept
+
 # Copy `text` to `at`, which moves on.
 cdef FieldValue place_text(char** at, bytes text)

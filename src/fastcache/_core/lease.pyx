@@ -21,6 +21,15 @@ cdef ExtentData* lease_extent(const Lease* lease, int64_t offset) noexcept nogil
     return extent if extent.end > offset else NULL
 
 
+cdef int64_t nanoseconds(double seconds) noexcept:
+    cdef double most = 4.4e9
+    if not seconds > -most:
+        seconds = -most
+    elif seconds > most:
+        seconds = most
+    return <int64_t>(seconds * 1e9)
+
+
 cdef FieldValue place_text(char** at, bytes text):
     """Copy ``text`` to ``at``, which moves on."""
     cdef FieldValue placed

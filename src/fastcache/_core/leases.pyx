@@ -12,8 +12,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastcache._core.conditions cimport field_value
 from fastcache._core.dates cimport NO_DATE, read_http_date
-from fastcache._core.extents cimport ExtentData, ExtentState
-from fastcache._core.fences cimport fc_stripe
+from fastcache._core.extents cimport ExtentData, ExtentState, extents_of
+from fastcache._core.fences cimport checked, fc_stripe
+from fastcache._core.handles cimport held
 from fastcache._core.lease cimport (
     HEADERS_LIMIT,
     MEMO_BYTES,
@@ -21,6 +22,7 @@ from fastcache._core.lease cimport (
     lease_extent,
     lease_holds,
     lease_id,
+    nanoseconds,
     place_text,
     reserve_extents,
     insert_extent,
@@ -78,6 +80,8 @@ cdef class Leases:
         if self.slots != NULL:
             for i in range(self.capacity):
                 if self.slots[i] != NULL:
+                    held.leases -= 1
+                    held.leased_extents -= self.slots[i].extent_count
                     free(self.slots[i].extents)
                     free(self.slots[i])
         free(self.places)
@@ -114,8 +118,9 @@ cdef class Leases:
         unless there is a memo; more can be added. A lease of the same name is revoked.
         """
         cdef uint64_t epoch, object_value, bucket_value
-        cdef const uint8_t* digest = object_id.digest
-        cdef const uint8_t* bucket_digest = object_id.bucket_digest
+        cdef bytes digest = checked(object_id.digest)
+        cdef bytes bucket_digest = checked(object_id.bucket_digest)
+        cdef list own = extents_of(extents)
         cdef Py_ssize_t memo_length = 0 if memo is None else len(memo)
         cdef Py_ssize_t total
         cdef Lease* lease
@@ -131,7 +136,7 @@ cdef class Leases:
         lease = self._named(host, path)
         if lease != NULL:
             self.unlink(lease)
-        if not self._find_room(memo_length, 0 if memo is not None else len(extents)):
+        if not self._find_room(memo_length, 0 if memo is not None else len(own)):
             return 0
         total = (len(host) + len(path) + len(etag) + len(headers) + len(checksums) + len(not_modified)
                  + (0 if resource is None else len(resource)) + memo_length)
@@ -139,7 +144,7 @@ cdef class Leases:
         if lease == NULL:
             raise MemoryError
         memset(lease, 0, sizeof(Lease))
-        if not reserve_extents(lease, len(extents)):
+        if not reserve_extents(lease, len(own)):
             free(lease)
             raise MemoryError
         at = <char*>lease + sizeof(Lease)
@@ -155,14 +160,14 @@ cdef class Leases:
         if memo is not None:
             lease.memo = at
             memcpy(at, <const char*>memo, memo_length)
-        lease.object_fence = &self.fences.shared.objects[fc_stripe(digest)]
-        lease.bucket_fence = &self.fences.shared.buckets[fc_stripe(bucket_digest)]
+        lease.object_fence = &self.fences.shared.objects[fc_stripe(<const uint8_t*>digest)]
+        lease.bucket_fence = &self.fences.shared.buckets[fc_stripe(<const uint8_t*>bucket_digest)]
         lease.object_value = object_value
         lease.bucket_value = bucket_value
-        lease.proved_at = <int64_t>(proved_at * 1e9)
-        lease.get_ttl = <int64_t>(get_ttl * 1e9)
-        lease.head_ttl = <int64_t>(head_ttl * 1e9)
-        lease.until = <int64_t>(until * 1e9)
+        lease.proved_at = nanoseconds(proved_at)
+        lease.get_ttl = nanoseconds(get_ttl)
+        lease.head_ttl = nanoseconds(head_ttl)
+        lease.until = nanoseconds(until)
         lease.size = size
         lease.last_modified = (
             NO_DATE if last_modified is None else read_http_date(last_modified, len(last_modified), NO_DATE)
@@ -175,7 +180,8 @@ cdef class Leases:
         self.slots[lease.slot] = lease
         self.kept[lease.slot] = []
         self.memo_used += memo_length
-        for extent in extents:
+        held.leases += 1
+        for extent in own:
             self._keep_extent(lease, extent)
         self._link(lease)
         self.published += 1
@@ -188,10 +194,10 @@ cdef class Leases:
         """
         cdef Lease* lease = self.of_id(lease_id)
         cdef ExtentState extent
-        cdef list fresh
+        cdef list fresh, own = extents_of(extents)
         if lease == NULL or not lease.published or lease.memo != NULL:
             return False
-        fresh = [extent for extent in extents if lease_extent(lease, (<ExtentState>extent).data.start) != &(<ExtentState>extent).data]
+        fresh = [extent for extent in own if lease_extent(lease, (<ExtentState>extent).data.start) != &(<ExtentState>extent).data]
         lease.refs += 1  # room is made by revoking others, and this one must outlive that
         room = self._find_room(0, len(fresh)) and lease.published
         self.let_go(lease)
@@ -205,6 +211,7 @@ cdef class Leases:
 
     cdef void _keep_extent(self, Lease* lease, ExtentState extent):
         insert_extent(lease, &extent.data)
+        held.leased_extents += 1
         if lease.memo == NULL:
             self.extents_used += 1
         extent.watch_residency()
@@ -226,11 +233,11 @@ cdef class Leases:
     def expire(self, double now, uint32_t looks):
         """End leases among the next ``looks`` slots whose time (CLOCK_BOOTTIME seconds) is up; call it regularly."""
         cdef Lease* lease
-        cdef int64_t nanoseconds = <int64_t>(now * 1e9)
+        cdef int64_t at = nanoseconds(now)
         for _ in range(looks if looks < self.capacity else self.capacity):
             self.hand = self.hand + 1 if self.hand + 1 < self.capacity else 0
             lease = self.slots[self.hand]
-            if lease != NULL and lease.published and not lease_holds(lease, nanoseconds):
+            if lease != NULL and lease.published and not lease_holds(lease, at):
                 self.unlink(lease)
 
     def take_released(self):
@@ -252,6 +259,8 @@ cdef class Leases:
                 self.memo_used -= lease.size
             else:
                 self.extents_used -= lease.extent_count
+            held.leases -= 1
+            held.leased_extents -= lease.extent_count
             self.slots[slot] = NULL
             self.kept[slot] = None
             free(lease.extents)
@@ -270,7 +279,7 @@ cdef class Leases:
     def holds(self, uint64_t lease_id, double now) -> bool:
         """Whether a lease is published and still good at ``now`` (CLOCK_BOOTTIME seconds)."""
         cdef Lease* lease = self.of_id(lease_id)
-        return lease != NULL and lease.published and lease_holds(lease, <int64_t>(now * 1e9))
+        return lease != NULL and lease.published and lease_holds(lease, nanoseconds(now))
 
     def covers(self, uint64_t lease_id, int64_t start, int64_t end) -> bool:
         """Whether the lease can answer for bytes ``start`` to ``end``."""

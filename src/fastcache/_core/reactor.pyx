@@ -163,7 +163,7 @@ cdef class Reactor(ConnectionStreams):
             return
         c.out_pending = 2 if result == PUMP_DONE else 3  # finished: the engine is told with the GIL
         c.deadline = 0
-        queue_push(&self.writable, c.slot)
+        queue_push(&self.writable, c)
 
     cdef void read_head(self, Connection* c) noexcept nogil:
         cdef Py_ssize_t end
@@ -276,7 +276,7 @@ cdef class Reactor(ConnectionStreams):
             if c.state == PARKED:
                 if c.want_read and c.readable:
                     c.want_read = 0
-                    queue_push(&self.readable, c.slot)
+                    queue_push(&self.readable, c)
                 elif flags & EPOLLRDHUP and not c.out_pending:
                     # While we wait for the origin; while output flows, sending finds out.
                     if not self.half_closed_ns:
@@ -289,14 +289,11 @@ cdef class Reactor(ConnectionStreams):
                 continue
             if c.state == ANSWERING and not flags & EPOLLOUT:
                 continue  # what comes in waits for the end of the answer
-            if not c.queued:  # in line behind those who had to wait in the last turn: nobody overtakes
-                c.queued = 1
-                queue_push(&self.run, c.slot)
+            queue_push(&self.run, c)  # in line behind those who had to wait in the last turn: nobody overtakes
         waiting = queue_length(&self.run)
         while waiting and self.now - start <= budget:
             waiting -= 1
-            c = self.table[queue_pop(&self.run)]
-            c.queued = 0
+            c = queue_pop(&self.run, self.table)
             self.step(c)
             self.now = monotonic_ns()
         if queue_length(&self.run):
@@ -328,7 +325,7 @@ cdef class Reactor(ConnectionStreams):
         n = queue_length(&self.aborted)
         while n and queue_length(&self.aborted):
             n -= 1
-            c = self.table[queue_pop(&self.aborted)]
+            c = queue_pop(&self.aborted, self.table)
             if c.state == PARKED and c.dead:
                 cid = connection_id(c)
                 release_output(c)
@@ -336,7 +333,7 @@ cdef class Reactor(ConnectionStreams):
         n = queue_length(&self.writable)
         while n and queue_length(&self.writable):
             n -= 1
-            c = self.table[queue_pop(&self.writable)]
+            c = queue_pop(&self.writable, self.table)
             if c.state == PARKED and c.out_pending >= 2:
                 ok = c.out_pending == 2
                 cid = connection_id(c)
@@ -345,15 +342,15 @@ cdef class Reactor(ConnectionStreams):
         n = queue_length(&self.readable)
         while n and queue_length(&self.readable):
             n -= 1
-            c = self.table[queue_pop(&self.readable)]
+            c = queue_pop(&self.readable, self.table)
             if c.state == PARKED:
                 self._call(self.handler.on_readable, connection_id(c), None)
         n = queue_length(&self.requests)
         while n and queue_length(&self.requests):
             n -= 1
-            c = self.table[queue_pop(&self.requests)]
+            c = queue_pop(&self.requests, self.table)
             if c.state != PARKED or not c.head_waits:
-                continue  # an entry of the slot's connection before this one
+                continue  # the entry was that of the slot's connection before this one
             c.head_waits = 0
             cid = connection_id(c)
             end = c.scan

@@ -2,7 +2,6 @@
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport free
 
 from fastcache._core.connection cimport (
     PUMP_AGAIN,
@@ -12,6 +11,7 @@ from fastcache._core.connection cimport (
     PUMP_TURN,
     SENDFILE_WINDOW,
     TURN_BYTES,
+    release_kept_head,
 )
 from fastcache._core.extents cimport ExtentData, blocks_verified, extent_ready, extent_used
 from fastcache._core.lease cimport lease_extent
@@ -47,9 +47,7 @@ cdef int send_answer(Connection* c, int64_t now) noexcept nogil:
             continue
         c.body_at += taken - c.head_left
         c.head_left = 0
-        if c.head_kept != NULL:
-            free(c.head_kept)
-            c.head_kept = NULL
+        release_kept_head(c)
     while c.body_at < c.body_end:
         if turn <= 0:
             return PUMP_TURN
@@ -62,7 +60,7 @@ cdef int send_answer(Connection* c, int64_t now) noexcept nogil:
             window = min(min(c.body_end, extent.end) - c.body_at, <int64_t>SENDFILE_WINDOW)
             if not extent_ready(extent, c.body_at, c.body_at + window, now_ms):
                 return PUMP_FILE
-            offset = extent.data_offset + c.body_at - extent.start
+            offset = extent.data_offset + (c.body_at - extent.start)
             taken = sendfile(c.fd, extent.fd, &offset, window)
             if taken == 0:
                 return PUMP_FILE  # the file ended early: never pad, never end cleanly
@@ -83,7 +81,7 @@ cdef bint is_covered(const Lease* lease, int64_t start, int64_t end, uint32_t no
     """Whether all of the interval is in open extents, its beginning checked, and its first window in memory."""
     cdef ExtentData* extent
     cdef int64_t at = start, until
-    cdef int64_t ahead = min(end, start + AHEAD_BYTES)
+    cdef int64_t ahead = start + min(end - start, <int64_t>AHEAD_BYTES)
     while at < end:
         extent = lease_extent(lease, at)
         if extent == NULL or extent.fd < 0:
@@ -92,7 +90,7 @@ cdef bint is_covered(const Lease* lease, int64_t start, int64_t end, uint32_t no
         if at < ahead and not blocks_verified(extent, at, until):
             return False
         if at == start:
-            if not extent_ready(extent, at, min(min(end, extent.end), at + SENDFILE_WINDOW), now_ms):
+            if not extent_ready(extent, at, at + min(min(end, extent.end) - at, <int64_t>SENDFILE_WINDOW), now_ms):
                 return False
         at = extent.end
     return True

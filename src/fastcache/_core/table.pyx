@@ -14,12 +14,23 @@ from fastcache._core.connection cimport (
     Connection,
     connection_id,
     monotonic_ns,
+    release_kept_head,
     release_output,
     release_rbuf,
 )
 from fastcache._core.handles cimport held
 from fastcache._core.net cimport *
-from fastcache._core.slots cimport queue_clear, queue_free, queue_init, queue_push
+from fastcache._core.slots cimport (
+    IN_ABORTED,
+    IN_READABLE,
+    IN_REQUESTS,
+    IN_RUN,
+    IN_WRITABLE,
+    queue_clear,
+    queue_free,
+    queue_init,
+    queue_push,
+)
 
 import socket as _socket
 
@@ -53,7 +64,7 @@ cdef class ConnectionTable:
             raise ValueError("surplus must be at most 1048576")
         self.limit = max_connections
         max_connections += surplus
-        while ring < 2 * max_connections:  # room for a slot's stale entry beside its present one
+        while ring < max_connections:
             ring *= 2
         self.capacity = self.free_count = max_connections
         self.table = <Connection**>calloc(max_connections, sizeof(Connection*))
@@ -62,8 +73,9 @@ cdef class ConnectionTable:
             raise MemoryError
         for i in range(max_connections):
             self.free_slots[i] = max_connections - 1 - i
-        if not (queue_init(&self.run, ring) and queue_init(&self.requests, ring) and queue_init(&self.writable, ring)
-                and queue_init(&self.readable, ring) and queue_init(&self.aborted, ring)):
+        if not (queue_init(&self.run, ring, IN_RUN) and queue_init(&self.requests, ring, IN_REQUESTS)
+                and queue_init(&self.writable, ring, IN_WRITABLE) and queue_init(&self.readable, ring, IN_READABLE)
+                and queue_init(&self.aborted, ring, IN_ABORTED)):
             raise MemoryError
         self.head_limit = head_limit
         self.head_ns = nanoseconds(head_timeout)
@@ -99,8 +111,8 @@ cdef class ConnectionTable:
                 if c == NULL:
                     continue
                 if c.lease != NULL:
-                    c.lease = NULL  # of an index that may be gone already
-                    free(c.head_kept)
+                    c.lease = NULL  # of an index that may be gone already, and settles with itself when it goes
+                    release_kept_head(c)
                 if c.state != FREE:
                     self.free_connection(c)
                 release_output(c)
@@ -261,9 +273,7 @@ cdef class ConnectionTable:
             write(self.evfd, &one, 8)
 
     cdef void enqueue_run(self, Connection* c) noexcept nogil:
-        if not c.queued:
-            c.queued = 1
-            queue_push(&self.run, c.slot)
+        queue_push(&self.run, c)
         self.arm()
 
     cdef void set_accepting(self, bint on) noexcept nogil:
@@ -387,4 +397,4 @@ cdef class ConnectionTable:
         if not c.dead:
             c.dead = 1
             c.deadline = 0
-            queue_push(&self.aborted, c.slot)
+            queue_push(&self.aborted, c)
