@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fuzz import files, messages, values
+from tests.fuzz import files, hits, messages, values
 
-TARGETS = {**messages.TARGETS, **values.TARGETS, **files.TARGETS}
+TARGETS = {**messages.TARGETS, **values.TARGETS, **files.TARGETS, **hits.TARGETS}

@@ -6,11 +6,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.fuzz import files, messages, values
+from tests.fuzz import files, hits, messages, values
 from tests.fuzz.mutation import mutated
 from tests.fuzz.targets import TARGETS
+from tests.hits import test_recogniser as recognisers
 
-SHORT = {"stored_file": 400, "request_head": 1500, "response_head": 2000, "chunked": 1500}
+from fastcache._core.leases import Leases
+
+SHORT = {"stored_file": 400, "request_head": 1500, "response_head": 2000, "chunked": 1500, "leases": 400}
 """Inputs of the slower targets: each takes about a second."""
 
 
@@ -33,6 +36,11 @@ def test_the_inputs_are_the_same_in_every_run_and_differ_from_the_seeds(name: st
     assert len(set(inputs) - set(target.seeds)) > 100
 
 
+class Forgetful(Leases):
+    def revoke(self, lease_id: int) -> None:
+        pass
+
+
 MISTAKES = [
     (messages, "request_head", "forward_headers", lambda head: head.headers),
     (messages, "response_head", "render_response_head", lambda *_: b"HTTP/1.1 201 OK\r\n\r\n"),
@@ -44,6 +52,9 @@ MISTAKES = [
     (values, "conditions", "evaluate", lambda *_: 0),
     (files, "file_header", "pack", lambda header: b""),
     (files, "head_blob", "encode_head", lambda record: b""),
+    (recognisers, "recogniser", "plain_fields", lambda *_: None),
+    (hits, "leases", "Leases", Forgetful),
+    (hits, "hit_records", "records", lambda taken: iter(())),
 ]
 
 

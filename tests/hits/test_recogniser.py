@@ -87,6 +87,7 @@ def agree(head: bytes) -> bool:
 
 
 NOT_PLAIN = [
+    pytest.param(b"", id="nothing"),
     pytest.param(b"POST /b/k HTTP/1.1\r\nHost: a\r\n\r\n", id="method"),
     pytest.param(b"GET http://a/b/k HTTP/1.1\r\nHost: a\r\n\r\n", id="absolute form"),
     pytest.param(b"GET /b/k HTTP/1.0\r\nHost: a\r\n\r\n", id="version"),

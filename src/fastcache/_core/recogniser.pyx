@@ -191,7 +191,7 @@ def recognised(bytes head not None, int max_fields=100):
     For tests and tools; the hit branch calls ``recognise``.
     """
     cdef PlainRequest plain
-    if recognise(head, len(head), max_fields, &plain) != len(head):
+    if not head or recognise(head, len(head), max_fields, &plain) != len(head):
         return None
     return {
         "method": b"HEAD" if plain.is_head else b"GET",
