@@ -8,13 +8,13 @@ it with any change (``storage.entry.Entry``), a raised fence ends it at once in 
 
 from __future__ import annotations
 
+from fastcache._core.fields import render_fields
 from fastcache._core.leases import Leases
 from fastcache.clock import Clock
 from fastcache.model import ChecksumState, HeadRecord, Interval
 from fastcache.policy.freshness import Ttls
 from fastcache.policy.stored_headers import not_modified_headers, replay_changes_in, replayed_headers
 from fastcache.protocol.requests import RequestHead
-from fastcache.protocol.responses import render_fields
 from fastcache.protocol.s3errors import xml_text
 from fastcache.storage.entry import Entry, Validation
 from fastcache.storage.pins import Pins

@@ -10,11 +10,14 @@ Each head gets a parser of its own, so that no state of one message reaches anot
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import httptools
 
+from fastcache._core.collected import Collected
+from fastcache._core.fields import render_fields, split_fields, values_by_name
 from fastcache.errors import RequestError
 from fastcache.model import Headers
 from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
@@ -37,8 +40,7 @@ _REQUEST_LINE = re.compile(rb"([^ \r\n]*) ([^ \r\n]*) (HTTP/[0-9]+(?:\.[0-9]+)?)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")
 """Visible ASCII without ``#``: a fragment is never sent (RFC 9112 section 3.2)."""
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n]*?)[ \t]*")
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"(?i:(https?)://)([^/?]*)(.*)", re.DOTALL)
 _DIGITS = re.compile(rb"[0-9]+")
@@ -78,6 +80,9 @@ _END_TO_END_PREFIXES = (b"x-amz-", b"if-", b"content-")
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
+Fields = Mapping[bytes, Sequence[bytes]]
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHead:
     """One request without its body. ``repr`` shows neither target nor fields, which hold signatures."""
@@ -94,22 +99,17 @@ class RequestHead:
     """The client waits for 100 (Continue) before it sends a body."""
     host: bytes
     """The Host field's value as received; empty only for HTTP/1.0 without one."""
-    _by_name: dict[bytes, list[bytes]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        by_name: dict[bytes, list[bytes]] = {}
-        for name, value in self.headers:
-            by_name.setdefault(name.lower(), []).append(value)
-        object.__setattr__(self, "_by_name", by_name)
+    by_name: Fields = field(default_factory=dict, repr=False, compare=False)
+    """The same values by lower-case name."""
 
     def get(self, lower_name: bytes) -> bytes | None:
         """The first value of a field, or None."""
-        values = self._by_name.get(lower_name)
+        values = self.by_name.get(lower_name)
         return values[0] if values else None
 
     def get_all(self, lower_name: bytes) -> list[bytes]:
         """Every value of a field in order."""
-        return list(self._by_name.get(lower_name, ()))
+        return list(self.by_name.get(lower_name, ()))
 
     @property
     def path(self) -> bytes:
@@ -132,17 +132,19 @@ def parse_request_head(raw: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> Reque
         raise RequestError("The request head is too large", status=431, code="RequestHeaderSectionTooLarge")
     raw = raw.removeprefix(b"\r\n")
     _check_octets(raw)
-    lines = raw[:-4].split(b"\r\n")
-    method, target, http_10 = _request_line(lines[0], limits)
-    if len(lines) - 1 > limits.fields:
+    line_end = raw.index(b"\r\n")
+    method, target, http_10 = _request_line(raw[:line_end], limits)
+    if raw.count(b"\r\n") - 2 > limits.fields:
         raise RequestError("Too many header fields", status=431, code="RequestHeaderSectionTooLarge")
-    headers = tuple(_header_field(line) for line in lines[1:])
-    lowered = [name.lower() for name, _ in headers]
-    _check_single(lowered)
-    host = _host(headers, lowered, http_10)
+    headers = split_fields(raw, line_end + 2)
+    if headers is None:
+        raise RequestError("A header field is malformed", code="BadRequest")
+    fields = values_by_name(headers)
+    _check_single(fields)
+    host = _host(fields, http_10)
     _check_target_form(method, target, host)
-    options = _connection_options(_values(headers, lowered, b"connection"))
-    framing = _framing(headers, lowered, http_10)
+    options = _connection_options(fields.get(b"connection", ()))
+    framing = _framing(fields, http_10)
     head = RequestHead(
         method=method,
         target=target,
@@ -150,8 +152,9 @@ def parse_request_head(raw: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> Reque
         headers=headers,
         framing=framing,
         keep_alive=_keeps_alive(options, http_10),
-        expect_continue=_expects_continue(headers, lowered) and not http_10 and framing not in _EMPTY_BODIES,
+        expect_continue=_expects_continue(fields) and not http_10 and framing not in _EMPTY_BODIES,
         host=host,
+        by_name=fields,
     )
     _confirm(raw, head)
     return head
@@ -167,7 +170,7 @@ def _check_octets(raw: bytes) -> None:
     line_ends = raw.count(b"\r\n")
     if raw.count(b"\n") != line_ends or raw.count(b"\r") != line_ends:
         raise RequestError("A line of the request head does not end with CRLF", code="BadRequest")
-    if _CONTROL.search(raw):
+    if len(raw.translate(None, _CONTROLS)) != len(raw):
         raise RequestError("The request head contains a control character", code="BadRequest")
 
 
@@ -189,26 +192,15 @@ def _request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bool]:
     return method, target, version == b"HTTP/1.0"
 
 
-def _header_field(line: bytes) -> tuple[bytes, bytes]:
-    parts = _FIELD.fullmatch(line)
-    if parts is None:
-        raise RequestError("A header field is malformed", code="BadRequest")
-    return parts[1], parts[2]
+def _check_single(fields: Fields) -> None:
+    for name in _SINGLE & fields.keys():
+        if len(fields[name]) > 1:
+            raise RequestError("A header field that must be single is repeated", code="BadRequest")
 
 
-def _values(headers: Headers, lowered: list[bytes], wanted: bytes) -> list[bytes]:
-    return [value for (_, value), name in zip(headers, lowered, strict=True) if name == wanted]
-
-
-def _check_single(lowered: list[bytes]) -> None:
-    present = [name for name in lowered if name in _SINGLE]
-    if len(present) != len(set(present)):
-        raise RequestError("A header field that must be single is repeated", code="BadRequest")
-
-
-def _host(headers: Headers, lowered: list[bytes], http_10: bool) -> bytes:
+def _host(fields: Fields, http_10: bool) -> bytes:
     """RFC 9112 section 3.2: 400 to a request without Host, with two, or with an invalid one."""
-    values = _values(headers, lowered, b"host")
+    values = fields.get(b"host", ())
     if not values and http_10:
         return b""
     if len(values) != 1:
@@ -233,7 +225,7 @@ def _check_target_form(method: bytes, target: bytes, host: bytes) -> None:
         raise RequestError("The host of the request target is not that of the Host header field", code="BadRequest")
 
 
-def _connection_options(values: list[bytes]) -> frozenset[bytes]:
+def _connection_options(values: Sequence[bytes]) -> frozenset[bytes]:
     """The names a Connection field lists, lower case; 400 when it names a field that belongs to the whole chain."""
     options = frozenset(
         option for value in values for member in value.lower().split(b",") if (option := member.strip(b" \t"))
@@ -244,10 +236,10 @@ def _connection_options(values: list[bytes]) -> frozenset[bytes]:
     return options
 
 
-def _framing(headers: Headers, lowered: list[bytes], http_10: bool) -> BodyFraming:
+def _framing(fields: Fields, http_10: bool) -> BodyFraming:
     """RFC 9112 section 6.3, for requests, without its leniencies."""
-    codings = _values(headers, lowered, b"transfer-encoding")
-    lengths = _values(headers, lowered, b"content-length")
+    codings = fields.get(b"transfer-encoding", ())
+    lengths = fields.get(b"content-length", ())
     if codings:
         if lengths:
             raise RequestError("Transfer-Encoding and Content-Length exclude each other", code="BadRequest")
@@ -280,8 +272,8 @@ def _keeps_alive(options: frozenset[bytes], http_10: bool) -> bool:
     return not http_10 or b"keep-alive" in options
 
 
-def _expects_continue(headers: Headers, lowered: list[bytes]) -> bool:
-    values = _values(headers, lowered, b"expect")
+def _expects_continue(fields: Fields) -> bool:
+    values = fields.get(b"expect", ())
     if not values:
         return False
     if values[0].lower() != b"100-continue":
@@ -289,33 +281,9 @@ def _expects_continue(headers: Headers, lowered: list[bytes]) -> bool:
     return True
 
 
-class _Witness:
-    """What httptools calls back with."""
-
-    __slots__ = ("complete", "fields", "head_complete", "url")
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.head_complete = False
-        self.complete = False
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value.strip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        self.head_complete = True
-
-    def on_message_complete(self) -> None:
-        self.complete = True
-
-
 def _confirm(raw: bytes, head: RequestHead) -> None:
     """Have httptools read the same head; any difference is a refusal."""
-    witness = _Witness()
+    witness = Collected()
     parser = httptools.HttpRequestParser(witness)
     upgrade = False
     try:
@@ -360,14 +328,4 @@ def render_request_head(method: bytes, target: bytes, headers: Headers) -> bytes
     """An HTTP/1.1 head from parts; ValueError when a part could break out of its place (never from parsed heads)."""
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError("not a method and a request target")
-    lines = [b"%b %b HTTP/1.1" % (method, target)]
-    for name, value in headers:
-        if not _TOKEN.fullmatch(name):
-            raise ValueError("not a header field name")
-        lines.append(b"%b: %b" % (name, value))
-    lines.append(b"\r\n")
-    head = b"\r\n".join(lines)
-    line_ends = len(headers) + 2
-    if head.count(b"\n") != line_ends or head.count(b"\r") != line_ends or b"\0" in head:
-        raise ValueError("a header field value contains a line end or NUL")
-    return head
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, render_fields(headers))

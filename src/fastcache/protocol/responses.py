@@ -8,11 +8,13 @@ codings, blanks behind values) is refused or trimmed here, and framing is decide
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import httptools
 
+from fastcache._core.collected import Collected
+from fastcache._core.fields import is_token, render_fields, values_by_name
 from fastcache.errors import UpstreamProtocolError
 from fastcache.model import Headers
 from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
@@ -22,10 +24,8 @@ MAX_FIELDS = 100
 
 _MAX_LENGTH = 2**63 - 1
 _DIGITS = re.compile(rb"[0-9]{1,19}\Z")
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\r\n\0]")
-_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 
 _HOP_BY_HOP = frozenset(
     {
@@ -100,6 +100,9 @@ REASONS: dict[int, bytes] = {
 """Reason phrases of the statuses fastcache itself answers with (RFC 9110 section 15)."""
 
 
+Fields = Mapping[bytes, Sequence[bytes]]
+
+
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
     """One parsed response head. ``keep_alive`` is the peer's wish and false for close-delimited bodies."""
@@ -110,33 +113,17 @@ class ResponseHead:
     headers: Headers
     framing: BodyFraming
     keep_alive: bool
+    by_name: Fields = field(repr=False, compare=False)
+    """The values of ``headers`` by lower-case name."""
 
     def get(self, lower: bytes) -> bytes | None:
         """The first value of the field ``lower`` (a lower-case name), or None."""
-        for name, value in self.headers:
-            if name.lower() == lower:
-                return value
-        return None
+        values = self.by_name.get(lower)
+        return values[0] if values else None
 
     def get_all(self, lower: bytes) -> list[bytes]:
         """Every value of the field ``lower`` (a lower-case name), in order."""
-        return [value for name, value in self.headers if name.lower() == lower]
-
-
-class _Fields:
-    """httptools' callbacks for the one thing it is asked: the header fields."""
-
-    __slots__ = ("complete", "fields")
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value.strip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
+        return list(self.by_name.get(lower, ()))
 
 
 def parse_response_head(raw: bytes, request_method: bytes) -> ResponseHead:
@@ -148,13 +135,14 @@ def parse_response_head(raw: bytes, request_method: bytes) -> ResponseHead:
     line = _STATUS_LINE.match(raw)
     if line is None:
         raise UpstreamProtocolError("the origin's answer has no HTTP/1.x status line")
-    if not raw.endswith(b"\r\n\r\n") or raw.find(b"\r\n\r\n") != len(raw) - 4 or _BARE_LINE_END.search(raw):
+    if not raw.endswith(b"\r\n\r\n") or raw.find(b"\r\n\r\n") != len(raw) - 4 or _has_bare_line_end(raw):
         raise UpstreamProtocolError("the origin's answer has a malformed head")
     headers = _parse_fields(raw)
+    fields = values_by_name(headers)
     http_10 = line[1] == b"0"
     status = int(line[2])
-    framing = _body_framing(status, http_10, headers, request_method)
-    wants_keep_alive = _wants_keep_alive(http_10, headers)
+    framing = _body_framing(status, http_10, fields, request_method)
+    wants_keep_alive = _wants_keep_alive(http_10, fields)
     return ResponseHead(
         status=status,
         reason=line[3] or b"",
@@ -162,31 +150,37 @@ def parse_response_head(raw: bytes, request_method: bytes) -> ResponseHead:
         headers=headers,
         framing=framing,
         keep_alive=wants_keep_alive and framing.kind is not Framing.CLOSE,
+        by_name=fields,
     )
 
 
+def _has_bare_line_end(raw: bytes) -> bool:
+    line_ends = raw.count(b"\r\n")
+    return raw.count(b"\n") != line_ends or raw.count(b"\r") != line_ends
+
+
 def _parse_fields(raw: bytes) -> Headers:
-    collected = _Fields()
+    collected = Collected()
     try:
         httptools.HttpResponseParser(collected).feed_data(raw)
     except httptools.HttpParserUpgrade:
         pass  # a 101: the head is whole, and whoever asked for no upgrade refuses it by its status
     except httptools.HttpParserError as error:
         raise UpstreamProtocolError(f"the origin's answer has a malformed head ({type(error).__name__})") from None
-    if not collected.complete:
+    if not collected.head_complete:
         raise UpstreamProtocolError("the origin's answer has a malformed head")
     if len(collected.fields) > MAX_FIELDS:
         raise UpstreamProtocolError(f"the origin's answer has more than {MAX_FIELDS} header fields")
     for name, _ in collected.fields:
-        if not _TOKEN.match(name):
+        if not is_token(name):
             raise UpstreamProtocolError("the origin's answer has a malformed header name")
     return tuple(collected.fields)
 
 
-def _body_framing(status: int, http_10: bool, headers: Headers, method: bytes) -> BodyFraming:
+def _body_framing(status: int, http_10: bool, fields: Fields, method: bytes) -> BodyFraming:
     """RFC 9112 section 6.3, with every case it calls faulty refused."""
-    codings = [value for name, value in headers if name.lower() == b"transfer-encoding"]
-    lengths = [value for name, value in headers if name.lower() == b"content-length"]
+    codings = fields.get(b"transfer-encoding", ())
+    lengths = fields.get(b"content-length", ())
     if codings and (lengths or http_10):
         raise UpstreamProtocolError(
             "the origin's answer has a Transfer-Encoding beside a Content-Length or in HTTP/1.0"
@@ -203,7 +197,7 @@ def _body_framing(status: int, http_10: bool, headers: Headers, method: bytes) -
     return BodyFraming(Framing.CLOSE)
 
 
-def _content_length(values: list[bytes]) -> int | None:
+def _content_length(values: Sequence[bytes]) -> int | None:
     if not values:
         return None
     if len(values) > 1 or not _DIGITS.match(values[0]) or int(values[0]) > _MAX_LENGTH:
@@ -211,18 +205,14 @@ def _content_length(values: list[bytes]) -> int | None:
     return int(values[0])
 
 
-def _connection_options(headers: Headers) -> set[bytes]:
+def _connection_options(fields: Fields) -> set[bytes]:
     """The members of all Connection fields, lower case (RFC 9110 section 7.6.1)."""
-    options: set[bytes] = set()
-    for name, value in headers:
-        if name.lower() == b"connection":
-            options.update(option.strip(b" \t").lower() for option in value.split(b","))
-    return options
+    return {option.strip(b" \t").lower() for value in fields.get(b"connection", ()) for option in value.split(b",")}
 
 
-def _wants_keep_alive(http_10: bool, headers: Headers) -> bool:
+def _wants_keep_alive(http_10: bool, fields: Fields) -> bool:
     """RFC 9112 section 9.3."""
-    options = _connection_options(headers)
+    options = _connection_options(fields)
     if options & _NEVER_NOMINATED:
         raise UpstreamProtocolError("the origin's Connection header names a field that belongs to the content")
     if b"close" in options:
@@ -239,22 +229,10 @@ def render_response_head(status: int, reason: bytes, headers: Iterable[tuple[byt
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, render_fields(headers))
 
 
-def render_fields(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Header fields, each with its CRLF. ValueError for a name or value that could end a line early."""
-    parts = []
-    for name, value in headers:
-        if not _TOKEN.match(name):
-            raise ValueError("a header name is not a token")
-        if _FORBIDDEN_IN_VALUE.search(value):
-            raise ValueError("CR, LF or NUL in a header value")
-        parts.append(b"%b: %b\r\n" % (name, value))
-    return b"".join(parts)
-
-
 def forward_response_headers(head: ResponseHead) -> Headers:
     """The end-to-end fields, in order and as written: no hop-by-hop field and none that Connection names.
 
     Content-Length stays where the origin sent one; a chunked body is framed anew by whoever sends it on.
     """
-    dropped = _HOP_BY_HOP | _connection_options(head.headers)
+    dropped = _HOP_BY_HOP | _connection_options(head.by_name)
     return tuple((name, value) for name, value in head.headers if name.lower() not in dropped)

@@ -1,0 +1,1 @@
+"""What httptools calls back with: no C face."""

@@ -1,0 +1,1 @@
+"""Header fields: no C face."""
