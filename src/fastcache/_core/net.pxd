@@ -41,6 +41,7 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_MORE
         MSG_NOSIGNAL
         MSG_DONTWAIT
+        MSG_PEEK
         SHUT_WR
         SOL_SOCKET
         SO_LINGER

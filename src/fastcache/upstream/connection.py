@@ -15,6 +15,7 @@ import socket
 from typing import Protocol, cast
 
 from fastcache._core.chunked import ChunkedDecoder
+from fastcache._core.silence import is_silent
 from fastcache.errors import UpstreamError, UpstreamProtocolError, UpstreamSurplusError, UpstreamTimeoutError
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.responses import ResponseHead, parse_response_head
@@ -54,6 +55,8 @@ class Connection(asyncio.BufferedProtocol):
         self._settings = settings
         self._metrics = metrics
         self._sock = sock
+        self.loop = asyncio.get_running_loop()
+        """Asked for once: in CPython 3.11 each question is a system call too."""
         self._transport: asyncio.Transport | None = None
         self._state = State.IDLE
         self._exchange: Exchange | None = None
@@ -115,20 +118,17 @@ class Connection(asyncio.BufferedProtocol):
                     return
                 self.buffer_updated(count)
 
+    @property
+    def is_idle(self) -> bool:
+        """No exchange is under way and none is kept from beginning, as far as the loop knows."""
+        return self._state is State.IDLE and self._transport is not None and not self._transport.is_closing()
+
     def is_usable(self) -> bool:
         """Idle, and neither a FIN nor a stray byte waits in the socket although the loop has not seen it yet.
 
         One recv() per reuse is what keeps most requests that cannot be repeated off connections that are dead already.
         """
-        if self._state is not State.IDLE or self._transport is None or self._transport.is_closing():
-            return False
-        try:
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return self.is_idle and is_silent(self._sock.fileno())
 
     def abort(self, exchange: Exchange | None = None) -> None:
         """Drop the connection now, unsent and unread bytes included; with ``exchange``, only while it serves that."""
@@ -189,18 +189,18 @@ class Connection(asyncio.BufferedProtocol):
 
     # Sending
 
-    def start(self, method: bytes, head: bytes, now: float, *, has_body: bool) -> Exchange:
-        """Begin an exchange on this idle connection: its head goes out now. ``now`` is the loop's time."""
+    def start(self, method: bytes, head: bytes, *, has_body: bool) -> Exchange:
+        """Begin an exchange on this idle connection: its head goes out now."""
         if self._state is not State.IDLE:
             raise RuntimeError("the connection is not idle")
-        exchange = self._exchange = Exchange(method, self._on_read, has_body=has_body)
+        exchange = self._exchange = Exchange(method, self._on_read, self.loop, has_body=has_body)
         self._state = State.HEAD
         self.exchanges += 1
         self._chunks = None
         if len(self._store) - self._filled < self._settings.first_block // 4:
             self._new_block(self._settings.first_block)
         self._head_start = self._head_scanned = self._filled
-        self._progress_time = now
+        self._progress_time = self.loop.time()
         self._metrics.request_sent(method)
         self.write(exchange, head, last=not has_body)
         return exchange
@@ -221,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
     async def drained(self, exchange: Exchange) -> None:
         """Wait until more may be written, or nothing more is to be."""
         while self._write_paused and self._exchange is exchange and not exchange.final:
-            self._write_waiter = asyncio.get_running_loop().create_future()
+            self._write_waiter = self.loop.create_future()
             await self._write_waiter
 
     def pause_writing(self) -> None:

@@ -25,6 +25,7 @@ class Exchange:
     __slots__ = (
         "_error",
         "_heads",
+        "_loop",
         "_waiter",
         "answered",
         "awaiting_client",
@@ -35,8 +36,11 @@ class Exchange:
         "request_complete",
     )
 
-    def __init__(self, method: bytes, on_read: Callable[[int], None], *, has_body: bool) -> None:
+    def __init__(
+        self, method: bytes, on_read: Callable[[int], None], loop: asyncio.AbstractEventLoop, *, has_body: bool
+    ) -> None:
         self.method = method
+        self._loop = loop
         self.body = ReceivedBody(on_read)
         self.request_complete = not has_body
         self.awaiting_client = False
@@ -75,7 +79,7 @@ class Exchange:
         while not self._heads:
             if self._error is not None:
                 raise self._error
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             await self._waiter
         return self._heads.popleft()
 

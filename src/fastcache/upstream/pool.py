@@ -87,9 +87,9 @@ class Pool:
         Raises UpstreamError and its kinds, RequestError for a body of the wrong length, and whatever ``body`` raises;
         in each case, as on cancellation, the connection is gone.
         """
-        connection = await self._acquire(fresh=False)
+        connection = self._take_idle() or await self._acquire(fresh=False)
         reused = connection.exchanges > 0
-        exchange = self._start(connection, method, head, body is not None)
+        exchange = connection.start(method, head, has_body=body is not None)
         try:
             return await self._answer(connection, exchange, body, chunked, content_length, on_informational)
         except UnansweredError:
@@ -97,11 +97,8 @@ class Pool:
                 raise
         self._metrics.request_retried(method)
         connection = await self._acquire(fresh=True)
-        exchange = self._start(connection, method, head, False)
+        exchange = connection.start(method, head, has_body=False)
         return await self._answer(connection, exchange, None, False, None, on_informational)
-
-    def _start(self, connection: Connection, method: bytes, head: bytes, has_body: bool) -> Exchange:
-        return connection.start(method, head, asyncio.get_running_loop().time(), has_body=has_body)
 
     async def _answer(
         self,
@@ -115,7 +112,7 @@ class Pool:
         sender: asyncio.Task[None] | None = None
         try:
             if body is not None:
-                sender = asyncio.get_running_loop().create_task(
+                sender = connection.loop.create_task(
                     send_body(connection, exchange, body, chunked=chunked, content_length=content_length)
                 )
                 sender.add_done_callback(exchange.sender_done)
@@ -186,10 +183,10 @@ class Pool:
                 return
         if granted is None:
             self._slots += 1
-        elif self._closed or not granted.is_usable():
+        elif self._closed or not granted.is_idle:  # what waits in its socket is looked at when it is taken
             granted.abort()
         else:
-            granted.idle_since = asyncio.get_running_loop().time()
+            granted.idle_since = granted.loop.time()
             self._idle.append(granted)
             if len(self._idle) > self._settings.max_idle:
                 self._idle.popleft().abort()

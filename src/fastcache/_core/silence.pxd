@@ -1,0 +1,1 @@
+"""Looking at a socket that should be silent: no C face."""
