@@ -75,7 +75,10 @@ async def ask_again_alone(ctx: Context, head: RequestHead, add: Headers) -> Resp
 
 
 def _rendered(ctx: Context, head: RequestHead, add: Headers, without: frozenset[bytes]) -> bytes:
-    fields = tuple((name, value) for name, value in forward_headers(head) if name.lower() not in without) + add
+    fields = forward_headers(head)
+    if without:
+        fields = tuple((name, value) for name, value in fields if name.lower() not in without)
+    fields += add
     if not head.host:
         fields = ((b"Host", _host_of(ctx.origin)), *fields)  # HTTP/1.0 may leave it out, HTTP/1.1 may not
     if head.framing.kind is Framing.CHUNKED:

@@ -22,6 +22,11 @@ class Conditions:
     if_range: bytes | None = None
 
 
+CONDITION_FIELDS = frozenset({b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"})
+"""The fields that Conditions are made of."""
+NO_CONDITIONS = Conditions()
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """``range`` is a single satisfiable-looking range; anything else in the Range field means the whole object, as S3

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastcache._core.ranges import parse as parse_range
 from fastcache.model import ObjectId
 from fastcache.policy.overrides import may_override, response_overrides
-from fastcache.policy.read_request import Conditions, ReadRequest
+from fastcache.policy.read_request import CONDITION_FIELDS, NO_CONDITIONS, Conditions, ReadRequest
 from fastcache.policy.signed import may_ask_for_part
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.query import QueryKind
@@ -99,7 +99,7 @@ def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf, multi_ra
     spec = parse_range(range_field) if range_field is not None else None
     if head.method == b"HEAD" and range_field is not None:
         return PassRequest(b"head-range")
-    must_ask = any(head.get(name) is not None for name in _MUST_REACH_ORIGIN) or any(
+    must_ask = not _MUST_REACH_ORIGIN.isdisjoint(head.by_name) or any(
         name in _MUST_REACH_ORIGIN for name, _ in query.hoisted
     )
     overrides = response_overrides(query)
@@ -108,13 +108,7 @@ def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf, multi_ra
         method=head.method,
         object_id=identity_of(target.bucket, target.key, target.version),
         range=None if spec is None or spec.is_multi else spec,
-        conditions=Conditions(
-            _joined(head, b"if-match"),
-            _joined(head, b"if-none-match"),
-            head.get(b"if-modified-since"),
-            head.get(b"if-unmodified-since"),
-            head.get(b"if-range"),
-        ),
+        conditions=_conditions(head),
         checksum_mode=mode is not None and mode.lower() == b"enabled",
         must_ask=must_ask or _demands_fresh(head) or bool(overrides),
         range_field_sent=range_field is not None,
@@ -148,10 +142,9 @@ def _read_refusal(head: RequestHead, target: S3Target) -> bytes | None:
         return b"body"
     if head.expect_continue:
         return b"expect"
-    for name, _ in head.headers:
-        lower = name.lower()
-        if lower.startswith(b"x-amz-") and lower not in _KNOWN_AMZ:
-            return b"sse-c" if lower.startswith(_SSE_CUSTOMER) else b"header"
+    for name in head.by_name:
+        if name.startswith(b"x-amz-") and name not in _KNOWN_AMZ:
+            return b"sse-c" if name.startswith(_SSE_CUSTOMER) else b"header"
     if head.get(b"cookie") is not None:
         return b"header"
     if b"no-store" in _directives(head):
@@ -160,7 +153,7 @@ def _read_refusal(head: RequestHead, target: S3Target) -> bytes | None:
 
 
 def _directives(head: RequestHead) -> frozenset[bytes]:
-    fields = head.get_all(b"cache-control")
+    fields = head.by_name.get(b"cache-control")
     if not fields:  # as in nearly every request
         return _NO_DIRECTIVES
     return frozenset(part.strip().lower() for field in fields for part in field.split(b","))
@@ -172,9 +165,21 @@ def _demands_fresh(head: RequestHead) -> bool:
     return b"no-cache" in directives or b"max-age=0" in directives or b"no-cache" in pragma.lower()
 
 
+def _conditions(head: RequestHead) -> Conditions:
+    if CONDITION_FIELDS.isdisjoint(head.by_name):  # as in nearly every request
+        return NO_CONDITIONS
+    return Conditions(
+        _joined(head, b"if-match"),
+        _joined(head, b"if-none-match"),
+        head.get(b"if-modified-since"),
+        head.get(b"if-unmodified-since"),
+        head.get(b"if-range"),
+    )
+
+
 def _joined(head: RequestHead, name: bytes) -> bytes | None:
     """List-valued fields may come several times and mean their concatenation (RFC 9110 section 5.3)."""
-    values = head.get_all(name)
+    values = head.by_name.get(name)
     return b", ".join(values) if values else None
 
 

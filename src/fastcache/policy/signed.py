@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastcache.policy.read_request import CONDITION_FIELDS
 from fastcache.protocol.query import QueryClass
 from fastcache.protocol.requests import RequestHead
 
@@ -15,13 +16,10 @@ def may_ask_for_part(head: RequestHead, query: QueryClass) -> bool:
     What cannot be understood as a signature counts as covering everything. A client's own conditions stay as they are:
     one that has any is left alone.
     """
-    if any(head.get(name) is not None for name in _CONDITIONS):
+    if not CONDITION_FIELDS.isdisjoint(head.by_name):
         return False
     signed = signed_fields(head, query)
     return signed is not None and b"range" not in signed and b"if-match" not in signed
-
-
-_CONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
 
 
 def signed_fields(head: RequestHead, query: QueryClass) -> frozenset[bytes] | None:

@@ -77,6 +77,7 @@ _END_TO_END = frozenset({b"host", b"authorization", b"range", b"expect", b"trans
 _END_TO_END_PREFIXES = (b"x-amz-", b"if-", b"content-")
 """Names that Connection must not list: removing them would change what was signed, asked or framed (SEMANTICS 22)."""
 
+_NO_OPTIONS: frozenset[bytes] = frozenset()
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
@@ -131,10 +132,10 @@ def parse_request_head(raw: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> Reque
     if len(raw) > limits.bytes:
         raise RequestError("The request head is too large", status=431, code="RequestHeaderSectionTooLarge")
     raw = raw.removeprefix(b"\r\n")
-    _check_octets(raw)
+    line_ends = _check_octets(raw)
     line_end = raw.index(b"\r\n")
     method, target, http_10 = _request_line(raw[:line_end], limits)
-    if raw.count(b"\r\n") - 2 > limits.fields:
+    if line_ends - 2 > limits.fields:  # those of the request line and of the empty one
         raise RequestError("Too many header fields", status=431, code="RequestHeaderSectionTooLarge")
     headers = split_fields(raw, line_end + 2)
     if headers is None:
@@ -163,8 +164,11 @@ def parse_request_head(raw: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> Reque
 _EMPTY_BODIES = (NO_BODY, BodyFraming(Framing.LENGTH, 0))
 
 
-def _check_octets(raw: bytes) -> None:
-    """Refuse what lines cannot be told from: bare CR or LF, folding, NUL and other controls (RFC 9112 2.2, 5.2)."""
+def _check_octets(raw: bytes) -> int:
+    """Refuse what lines cannot be told from: bare CR or LF, folding, NUL and other controls (RFC 9112 2.2, 5.2).
+
+    Returns the number of line ends.
+    """
     if not raw.endswith(b"\r\n\r\n") or raw.find(b"\r\n\r\n") != len(raw) - 4:
         raise RequestError("The request head does not end with one empty line", code="BadRequest")
     line_ends = raw.count(b"\r\n")
@@ -172,6 +176,7 @@ def _check_octets(raw: bytes) -> None:
         raise RequestError("A line of the request head does not end with CRLF", code="BadRequest")
     if len(raw.translate(None, _CONTROLS)) != len(raw):
         raise RequestError("The request head contains a control character", code="BadRequest")
+    return line_ends
 
 
 def _request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bool]:
@@ -193,8 +198,8 @@ def _request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bool]:
 
 
 def _check_single(fields: Fields) -> None:
-    for name in _SINGLE & fields.keys():
-        if len(fields[name]) > 1:
+    for name, values in fields.items():
+        if len(values) > 1 and name in _SINGLE:
             raise RequestError("A header field that must be single is repeated", code="BadRequest")
 
 
@@ -227,6 +232,8 @@ def _check_target_form(method: bytes, target: bytes, host: bytes) -> None:
 
 def _connection_options(values: Sequence[bytes]) -> frozenset[bytes]:
     """The names a Connection field lists, lower case; 400 when it names a field that belongs to the whole chain."""
+    if not values:
+        return _NO_OPTIONS
     options = frozenset(
         option for value in values for member in value.lower().split(b",") if (option := member.strip(b" \t"))
     )
@@ -321,6 +328,8 @@ def forward_headers(head: RequestHead) -> Headers:
         dropped |= {b"content-length"}
     if head.framing.kind is not Framing.CHUNKED:
         dropped |= {b"trailer"}
+    if dropped.isdisjoint(head.by_name):
+        return head.headers
     return tuple((name, value) for name, value in head.headers if name.lower() not in dropped)
 
 

@@ -235,4 +235,6 @@ def forward_response_headers(head: ResponseHead) -> Headers:
     Content-Length stays where the origin sent one; a chunked body is framed anew by whoever sends it on.
     """
     dropped = _HOP_BY_HOP | _connection_options(head.by_name)
+    if dropped.isdisjoint(head.by_name):
+        return head.headers
     return tuple((name, value) for name, value in head.headers if name.lower() not in dropped)
