@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -59,18 +60,25 @@ class ObjectId:
     bucket_digest: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        origin = str(self.origin).encode("utf-8", "surrogateescape")
+        bucket, bucket_digest = _bucket_identity(self.origin, self.bucket)
         version = b"-" if self.version is None else b"v" + self.version
-        object.__setattr__(self, "bucket_digest", _digest(origin, self.bucket))
-        object.__setattr__(self, "digest", _digest(origin, self.bucket, self.key, version))
+        object.__setattr__(self, "bucket_digest", bucket_digest)
+        object.__setattr__(self, "digest", _digest(bucket + _with_length(self.key) + _with_length(version)))
 
 
-def _digest(*parts: bytes) -> bytes:
-    state = hashlib.blake2b(digest_size=32)
-    for part in parts:
-        state.update(len(part).to_bytes(8, "little"))
-        state.update(part)
-    return state.digest()
+@functools.lru_cache(maxsize=256)
+def _bucket_identity(origin: OriginId, bucket: bytes) -> tuple[bytes, bytes]:
+    """What every identity in a bucket begins with, and its digest; kept for the buckets asked for last."""
+    parts = _with_length(str(origin).encode("utf-8", "surrogateescape")) + _with_length(bucket)
+    return parts, _digest(parts)
+
+
+def _with_length(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "little") + part
+
+
+def _digest(parts: bytes) -> bytes:
+    return hashlib.blake2b(parts, digest_size=32).digest()
 
 
 def unquoted_etag(etag: bytes) -> bytes:
@@ -143,8 +151,9 @@ class HeadRecord:
 
     def get(self, name: bytes) -> bytes | None:
         """The first stored value of ``name`` (lower case), or None."""
+        length = len(name)
         for key, value in self.headers:
-            if key.lower() == name:
+            if len(key) == length and key.lower() == name:
                 return value
         return None
 

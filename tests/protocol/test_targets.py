@@ -209,6 +209,18 @@ def test_any_other_host_is_refused_with_the_way_out(host: bytes) -> None:
     assert caught.value.response_code == "InvalidRequest"
 
 
+def test_hosts_are_told_apart_however_many_were_seen_before() -> None:
+    """Clients choose the names below a suffix: what is remembered of them has a bound."""
+    addressing = Addressing(virtual_host_suffixes=(b"s3.example.com",))
+    buckets = [b"b%d" % number for number in range(3000)] + [b"b" * 300]
+    for _ in range(2):
+        for bucket in buckets:
+            assert addressing.classify_host(bucket + b".s3.example.com") == VIRTUAL(bucket)
+    remembered = addressing._classes
+    assert 0 < len(remembered) <= 1024
+    assert max(map(len, remembered)) < 300
+
+
 def test_a_name_given_explicitly_is_path_style_even_below_a_suffix() -> None:
     addressing = Addressing(accepted_hosts=(b"cache.s3.example.com",), virtual_host_suffixes=(b".s3.example.com",))
     assert addressing.classify_host(b"cache.s3.example.com") == PATH_STYLE

@@ -18,6 +18,9 @@ from fastcache.errors import RequestError
 from fastcache.protocol.query import QueryClass, classify_query, has_bad_percent
 from fastcache.protocol.requests import RequestHead
 
+_MOST_KNOWN = 1024
+_LONGEST_KNOWN = 261
+"""Host values whose class is remembered: so many, and no longer than a name can be with a port."""
 _PORT = re.compile(rb":[0-9]*\Z")
 _IPV4 = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _ACCESS_POINT_LABELS = (b"s3-accesspoint", b"s3-object-lambda", b"accesspoint")
@@ -69,6 +72,8 @@ class Addressing:
     any other name can only fail there."""
     _path_names: frozenset[bytes] = field(init=False, repr=False, compare=False)
     _suffixes: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    _classes: dict[bytes, HostClass] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What was found out about Host values, as received: clients of one cache use few."""
 
     def __post_init__(self) -> None:
         suffixes = {bare_host(suffix).lstrip(b".") for suffix in self.virtual_host_suffixes} - {b""}
@@ -92,6 +97,17 @@ class Addressing:
 
         An empty value is an HTTP/1.0 request without Host, which can only mean this address.
         """
+        known = self._classes.get(host_header)
+        if known is not None:
+            return known
+        found = self._find_class(host_header)
+        if len(host_header) <= _LONGEST_KNOWN:
+            if len(self._classes) >= _MOST_KNOWN:
+                self._classes.clear()
+            self._classes[host_header] = found
+        return found
+
+    def _find_class(self, host_header: bytes) -> HostClass:
         host = bare_host(host_header)
         if self.only_endpoint:
             return self._endpoint_host_class(host)
@@ -221,6 +237,8 @@ def _readings(raw_key: bytes) -> tuple[bytes, ...]:
     """Every key a raw path can mean: ``+`` as itself and as a space, a bad ``%XX`` left alone or nothing decoded."""
     if not raw_key:
         return ()
+    if b"%" not in raw_key and b"+" not in raw_key:
+        return (raw_key,)
     readings = [unquote_to_bytes(raw_key)]
     if b"+" in raw_key:
         readings.append(unquote_to_bytes(raw_key.replace(b"+", b"%20")))
