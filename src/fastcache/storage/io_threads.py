@@ -82,8 +82,8 @@ class IoThreads:
         return (
             not self._closed
             and self._pending < self._queue_limit
-            and self._clock.boot() >= self._broken_until
-            and not self._stuck()
+            and (not self._broken_until or self._clock.boot() >= self._broken_until)
+            and not (self._pending and self._stuck())
         )
 
     def _stuck(self) -> bool:

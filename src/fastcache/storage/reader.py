@@ -70,18 +70,18 @@ class RangeReader:
 
     def unverified_or_cold(self, interval: Interval) -> bool:
         """Whether sending ``interval`` now might send unchecked bytes or wait for the disk. Cheap and loop-safe."""
-        for extent, blocks in self._blocks(interval):
-            if not extent.is_verified(blocks.start, blocks.stop - 1):
-                return True
-        for piece in self.pieces:
+        for extent, piece in zip(self._extents, self.pieces, strict=True):
             start = max(piece.start, interval.start)
-            length = min(piece.start + piece.length, interval.end) - start
-            if length > 0:
-                try:
-                    if not resident(piece.fd, piece.offset_in_file + start - piece.start, length):
-                        return True
-                except OSError:
-                    return True  # the I/O thread that reads it next will meet the same error and report it
+            end = min(piece.start + piece.length, interval.end)
+            if start >= end:
+                continue
+            if not extent.is_verified((start - extent.start) // BLOCK_SIZE, (end - 1 - extent.start) // BLOCK_SIZE):
+                return True
+            try:
+                if not resident(piece.fd, piece.offset_in_file + start - piece.start, end - start):
+                    return True
+            except OSError:
+                return True  # the I/O thread that reads it next will meet the same error and report it
         return False
 
     async def verify(self, interval: Interval) -> None:

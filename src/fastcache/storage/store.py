@@ -322,6 +322,8 @@ class Store:
 
     async def _opened(self, entry: Entry, head: HeadRecord, extents: list[Extent]) -> bool:
         for extent in extents:
+            if extent.fd >= 0:
+                continue  # as nearly always: nothing to wait for, and so no timer
             try:
                 async with asyncio.timeout(PATIENCE):
                     await self._descriptors.open(extent, head.generation)
