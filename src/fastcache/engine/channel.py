@@ -113,12 +113,18 @@ class PlainChannel:
         self._reactor.unread(self.cid, data)
 
     async def write(self, data: BytesLike, more: bool = False) -> None:
-        await self._settle()
-        await self._finish(self._reactor.write(self.cid, data, more))
+        if self.gone or self._writable is not None:
+            await self._settle()
+        outcome = self._reactor.write(self.cid, data, more)
+        if outcome != OUT_DONE:
+            await self._finish(outcome)
 
     async def send_file(self, fd: int, offset: int, count: int) -> None:
-        await self._settle()
-        await self._finish(self._reactor.send_file(self.cid, fd, offset, count))
+        if self.gone or self._writable is not None:
+            await self._settle()
+        outcome = self._reactor.send_file(self.cid, fd, offset, count)
+        if outcome != OUT_DONE:
+            await self._finish(outcome)
 
     def write_interim(self, data: bytes) -> None:
         if self.gone or self._writable is not None:
@@ -140,8 +146,7 @@ class PlainChannel:
                 self._writable = None
 
     async def _finish(self, outcome: int) -> None:
-        if outcome == OUT_DONE:
-            return
+        """See an output through that the core did not finish at once."""
         if outcome == OUT_DEAD:
             self.gone = True
             raise ClientGoneError("the client closed the connection")
