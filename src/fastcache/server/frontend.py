@@ -66,6 +66,8 @@ class Frontend:
         self._loop = asyncio.get_running_loop()
         self._channels: dict[int, PlainChannel] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._beginning: set[int] = set()
+        """Connections whose task has not had its first step."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -124,8 +126,8 @@ class Frontend:
     async def close(self) -> None:
         """End what is left and give the loop back."""
         tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
+        for cid in list(self._tasks):
+            self._cancel(cid)
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -195,12 +197,11 @@ class Frontend:
     def on_abort(self, cid: int) -> None:
         """The client is gone: stop working for it. What others follow goes on without it."""
         channel = self._channels.get(cid)
-        task = self._tasks.get(cid)
-        if channel is None or task is None:
+        if channel is None or cid not in self._tasks:
             self.reactor.close(cid)
             return
         channel.notify_gone()
-        task.cancel()
+        self._cancel(cid)
 
     def on_takeover(self, cid: int, head: bytes, lease_id: int, body_sent: int, seconds: float) -> None:
         """The hit branch cannot go on with an answer: its next bytes have to be read or checked first."""
@@ -233,14 +234,13 @@ class Frontend:
     def _start(self, cid: int, coroutine: Coroutine[None, None, None]) -> None:
         if self._hits is not None:
             coroutine = Ticked(coroutine, self.reactor)
-        task = self._loop.create_task(coroutine)
-        self._tasks[cid] = task
+        self._tasks[cid] = self._loop.create_task(coroutine)
+        self._beginning.add(cid)
         self._idle.clear()
-        task.add_done_callback(partial(self._never_began, cid))
 
-    def _never_began(self, cid: int, task: asyncio.Task[None]) -> None:
-        """A task that is cancelled before its first step runs not even its ``finally``."""
-        if self._tasks.get(cid) is task:
+    def _cancel(self, cid: int) -> None:
+        self._tasks[cid].cancel()
+        if cid in self._beginning:  # without its first step a task runs not even its ``finally``
             self._ended(cid, complete=False, keep=False)
 
     async def _serve(self, channel: PlainChannel, head: bytes) -> None:
@@ -253,6 +253,7 @@ class Frontend:
         """Run one exchange and decide what becomes of its connection: kept, ended, or reset when the answer is not
         complete."""
         cid = channel.cid
+        self._beginning.discard(cid)
         complete = keep = False
         try:
             keep = await answer
@@ -269,6 +270,7 @@ class Frontend:
     def _ended(self, cid: int, *, complete: bool, keep: bool) -> None:
         self._channels.pop(cid, None)
         self._tasks.pop(cid, None)
+        self._beginning.discard(cid)
         if not self._tasks:
             self._idle.set()
         if complete:
