@@ -185,6 +185,7 @@ def test_two_readers_that_know_nothing_of_each_other_agree(head: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_they_agree_on_millions_of_damaged_heads_of_real_clients() -> None:
     random_ = random.Random(7)
     for _ in range(2_000_000):

@@ -148,27 +148,31 @@ class Lessor:
         changes_in = replay_changes_in(record, stored_for=age)
         ttls = self._ttls.of_object(record)
         until = proof.at + max(ttls.get, ttls.head)
-        lease_id = self._leases.publish(
-            *name,
-            entry.object_id,
-            proof.token,
-            proved_at=proof.at,
-            get_ttl=ttls.get,
-            head_ttl=ttls.head,
-            until=until if changes_in is None else min(until, self._clock.boot() + changes_in),
-            etag=record.generation.etag,
-            size=size,
-            last_modified=record.last_modified,
-            headers=render_fields(headers),
-            checksums=render_fields(record.checksums),
-            not_modified=render_fields(not_modified_headers(headers)),
-            resource=xml_text(name[1]),
-            checksums_known=record.checksum_state is not ChecksumState.UNKNOWN,
-            memo=memo,
-            extents=extents,
-        )
+        lease_id = 0
+        try:
+            lease_id = self._leases.publish(
+                *name,
+                entry.object_id,
+                proof.token,
+                proved_at=proof.at,
+                get_ttl=ttls.get,
+                head_ttl=ttls.head,
+                until=until if changes_in is None else min(until, self._clock.boot() + changes_in),
+                etag=record.generation.etag,
+                size=size,
+                last_modified=record.last_modified,
+                headers=render_fields(headers),
+                checksums=render_fields(record.checksums),
+                not_modified=render_fields(not_modified_headers(headers)),
+                resource=xml_text(name[1]),
+                checksums_known=record.checksum_state is not ChecksumState.UNKNOWN,
+                memo=memo,
+                extents=extents,
+            )
+        finally:
+            if not lease_id:
+                pins.release()
         if not lease_id:
-            pins.release()
             return
         lease = HeldLease(self, lease_id, name, entry, record, proof, pins)
         self._held[lease_id] = lease
