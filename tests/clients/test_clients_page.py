@@ -88,11 +88,17 @@ def test_the_table_says_what_a_client_sends_and_what_it_costs(own_site: Site, or
     log = origin.control.log()
     row = ROWS[way]
     assert (wire.requests(log), wire.covered(log)) == (row.requests, row.signed)
-    assert _cost(own_site, bucket, through, "cold", body) == row.cold
+    assert is_told(row.cold, _cost(own_site, bucket, through, "cold", body))
     part = {"Range": f"bytes=0-{len(body) * 2 // 5 - 1}"}
     assert own_site.raw("GET", f"/{bucket}/partly", signed=part).status == 206
-    assert _cost(own_site, bucket, through, "partly", body) == row.partly
+    assert is_told(row.partly, _cost(own_site, bucket, through, "partly", body))
     assert f"{make.herd_costs:g}" == row.herd
+
+
+def is_told(cell: str, cost: str) -> bool:
+    """Whether a cell of the table says so: one figure, or two with "to" between where a client's threads decide."""
+    least, _, most = cell.partition(" to ")
+    return float(least) <= float(cost) <= float(most or least)
 
 
 def _cost(site: Site, bucket: str, reader: Reader, key: str, body: bytes) -> str:

@@ -50,7 +50,7 @@ class Recorder:
         self._note("abort", cid)
         self.reactor.close(cid)
 
-    def on_takeover(self, cid: int, head: bytes, lease: int, sent: int, seconds: float) -> None:
+    def on_takeover(self, cid: int, head: bytes, lease: int, request_id: int, sent: int, seconds: float) -> None:
         self._note("takeover", cid, head, lease, sent)
         self.reactor.abort(cid)
 

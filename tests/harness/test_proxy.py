@@ -122,7 +122,7 @@ def test_an_early_exit_is_noticed_with_what_it_said(stand_in: StandIn) -> None:
 
 def test_a_ready_line_that_does_not_come_is_noticed(stand_in: StandIn) -> None:
     with pytest.raises(ProcessError, match=r"ready line(?s:.*)still thinking"):
-        stand_in("print('still thinking', flush=True); until_told()", ready_within=1.0)
+        stand_in("print('still thinking', flush=True); until_told()", ready_within=5.0)
 
 
 def test_one_that_ignores_sigterm_is_noticed(stand_in: StandIn) -> None:

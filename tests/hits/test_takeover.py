@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.engine.conftest import Embed, Embedded
-from tests.hits.test_answers import Client, client_of, warm
+from tests.hits.test_answers import Client, client_of, value_of, warm
 
 from fastcache.model import Result
 from fastcache.origin.pattern import pattern
@@ -27,16 +27,18 @@ def forget_pages(directory: Path) -> None:
             os.close(fd)
 
 
-async def begin(client: Client) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection on which the hit branch has begun to send the object, and waits for its slow client."""
+async def begin(client: Client) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    """A connection on which the hit branch has begun to send the object, and waits for its slow client; and the id of
+    that request."""
     reader, writer = await asyncio.open_connection(*client.proxy.address, limit=65536)
     writer.write(client.proxy.request("o"))
-    assert b"X-Cache: HIT" in await reader.readuntil(b"\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"X-Cache: HIT" in head
     async with asyncio.timeout(20):
         while not client.proxy.worker.frontend.reactor.answering():  # noqa: ASYNC110 - a plain number
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)  # longer than pages that were seen are taken to be there still
-    return reader, writer
+    return reader, writer, value_of(head, b"x-amz-request-id")
 
 
 def counted(proxy: Embedded, result: str) -> int:
@@ -51,7 +53,7 @@ async def test_bytes_that_left_memory_are_read_by_the_engine_and_the_answer_is_w
         client.proxy.origin.control.synthetic("bkt", "o", SIZE)
         await warm(client, "o")
         hits = counted(client.proxy, "HIT")
-        reader, writer = await begin(client)
+        reader, writer, request_id = await begin(client)
         forget_pages(tmp_path / "cache")
         taken_over = client.hits.taken_over
         async with asyncio.timeout(60):
@@ -65,6 +67,7 @@ async def test_bytes_that_left_memory_are_read_by_the_engine_and_the_answer_is_w
         assert counted(client.proxy, "HIT") == hits + 2
         assert counted(client.proxy, "ERROR") == 0
     lines = [line for line in log.read_text().splitlines() if '"GET /bkt/o HTTP/1.1" 200' in line]
+    assert sum(f" {request_id} " in line for line in lines) == 1
     assert len(lines) == sum(counted(client.proxy, result) for result in Result)
 
 
@@ -75,7 +78,7 @@ async def test_what_follows_is_of_the_same_generation_or_the_connection_is_reset
     async with client_of(embed, cache_size="1GiB") as client:
         client.proxy.origin.control.synthetic("bkt", "o", SIZE)
         await warm(client, "o")
-        reader, writer = await begin(client)
+        reader, writer, _ = await begin(client)
         store = client.proxy.worker.ctx.store
         assert store is not None
         if gone == "overwritten":

@@ -7,7 +7,7 @@ with the engine, so pipelined requests are answered in order without a queue of 
 
 Engine to core: ``recv``, ``unread``, ``write``, ``send_file``, ``finish``, ``close``, ``abort``.
 Core to engine (methods of ``handler``): ``on_request(id, head)``, ``on_bad_head(id, status)``, ``on_readable(id)``,
-``on_writable(id, ok)``, ``on_abort(id)``; with a hit branch ``on_takeover(id, head, lease, body bytes sent, seconds)`` and
+``on_writable(id, ok)``, ``on_abort(id)``; with a hit branch ``on_takeover(id, head, lease, request id, body bytes sent, seconds)`` and
 ``on_leases_released()``. A handler method that raises costs its own connection only
 (``on_callback_error(id, exception)`` is told).
 """
@@ -371,14 +371,14 @@ cdef class Reactor(ConnectionStreams):
 
     cdef void _hand_over_answer(self, Connection* c, uint64_t cid, bytes head, Py_ssize_t end):
         """The engine goes on with an answer whose head is out. The lease is let go, but is known until it is collected."""
-        cdef uint64_t lease = lease_id(c.lease)
+        cdef uint64_t lease = lease_id(c.lease), request_id = c.request_id
         cdef int64_t sent = c.body_at - c.body_start, elapsed = monotonic_ns() - c.began
         self.hits.hand_over(c)
         c.rpos = end
         if c.rpos == c.rn:
             release_rbuf(c)
         try:
-            self.handler.on_takeover(cid, head, lease, sent, elapsed / 1e9)
+            self.handler.on_takeover(cid, head, lease, request_id, sent, elapsed / 1e9)
         except Exception as error:
             self.abort(cid)
             self.handler.on_callback_error(cid, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 from fastcache.engine.channel import Channel, ClientGoneError
 from fastcache.engine.context import Context
@@ -59,13 +60,23 @@ async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: Head
     return exchange.keep_alive and exchange.body_read and not ctx.draining
 
 
-async def resume_answer(
-    ctx: Context, channel: Channel, raw: bytes, limits: HeadLimits, record: HeadRecord, sent: int, seconds: float
-) -> bool:
-    """Go on with an answer of the hit branch after ``sent`` body bytes, begun ``seconds`` ago. As ``serve_request``."""
+class BegunAnswer(NamedTuple):
+    """An answer of the hit branch whose head is out."""
+
+    record: HeadRecord
+    """What it answers with."""
+    request_id: str
+    sent: int
+    """Body bytes."""
+    seconds: float
+    """Since its request was complete."""
+
+
+async def resume_answer(ctx: Context, channel: Channel, raw: bytes, limits: HeadLimits, begun: BegunAnswer) -> bool:
+    """Go on with an answer of the hit branch. As ``serve_request``."""
     head = parse_request_head(raw, limits)
-    exchange = Exchange(channel, head, ctx.next_request_id(), ctx.clock)
-    exchange.resume(sent, seconds)
+    exchange = Exchange(channel, head, begun.request_id, ctx.clock)
+    exchange.resume(begun.sent, begun.seconds)
     ctx.requests_in_flight += 1
     try:
         target = parse_target(head, ctx.addressing)
@@ -73,7 +84,7 @@ async def resume_answer(
         read = classify(head, target, ctx.object_id)
         if not isinstance(read, ReadRequest) or ctx.store is None:
             raise AbortedAnswerError("the hit branch answered what it should not have")
-        await resume_read(ctx, ctx.store, exchange, read, record)
+        await resume_read(ctx, ctx.store, exchange, read, begun.record)
     except (StorageError, UpstreamError) as error:
         raise AbortedAnswerError(str(error)) from error
     finally:

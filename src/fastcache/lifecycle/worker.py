@@ -60,7 +60,7 @@ _IDLE_CACHE_FILES = 1024
 """Cache files kept open without a reader, where the limit of open files allows it."""
 _YOUNG_OBJECTS = 10_000
 """New objects between two searches for cycles. Requests leave none behind, and at Python's 700 the objects of those
-under way, still in use, are searched over and over: a tenth of a revalidated hit."""
+under way, still in use, are searched over and over."""
 
 
 class _OriginMetrics:

@@ -15,7 +15,7 @@ from fastcache._core.reactor import Reactor
 from fastcache._core.ticked import Ticked
 from fastcache.engine.channel import ClientGoneError, PlainChannel
 from fastcache.engine.context import Context
-from fastcache.engine.dispatch import refuse, resume_answer, serve_request
+from fastcache.engine.dispatch import BegunAnswer, refuse, resume_answer, serve_request
 from fastcache.engine.hit_records import hit_records
 from fastcache.engine.serving import AbortedAnswerError
 from fastcache.errors import RequestError
@@ -203,7 +203,9 @@ class Frontend:
         channel.notify_gone()
         self._cancel(cid)
 
-    def on_takeover(self, cid: int, head: bytes, lease_id: int, body_sent: int, seconds: float) -> None:
+    def on_takeover(
+        self, cid: int, head: bytes, lease_id: int, request_id: int, body_sent: int, seconds: float
+    ) -> None:
         """The hit branch cannot go on with an answer: its next bytes have to be read or checked first."""
         lessor = self._ctx.lessor
         record = None if lessor is None else lessor.record_of(lease_id)
@@ -211,7 +213,8 @@ class Frontend:
             self.reactor.abort(cid)
             return
         channel = self._channel(cid)
-        answer = resume_answer(self._ctx, channel, head, self._limits, record, body_sent, seconds)
+        begun = BegunAnswer(record, f"{request_id:016X}", body_sent, seconds)
+        answer = resume_answer(self._ctx, channel, head, self._limits, begun)
         self._start(cid, self._run(channel, answer))
 
     def on_leases_released(self) -> None:
