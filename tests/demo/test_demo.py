@@ -44,7 +44,7 @@ class Running:
 
     @property
     def output(self) -> str:
-        return self._log.read_text()
+        return self._log.read_text(errors="replace")
 
     def wait_for(self, text: str) -> None:
         wait_until(lambda: text in self.output or self.process.poll() is not None, 60, f"the demo printed {text!r}")

@@ -6,10 +6,8 @@ One pool per tier, so that a hung mount stops nobody else; a breaker, so that no
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -50,18 +48,6 @@ FIRST_BACK_OFF = 1.0
 LONGEST_BACK_OFF = 60.0
 
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
-
-
-_NICER = 10
-"""Steps of niceness by which the threads give way: about a tenth of the loop's share of a core."""
-_LEAST_PRIORITY = 19
-
-
-def _be_nice() -> None:
-    """Let the loop go first where both want the same core: what it answers is at hand, what a thread reads is not."""
-    with contextlib.suppress(OSError):  # it is a wish
-        mine = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(_LEAST_PRIORITY, mine + _NICER))
 
 
 class IoThreads:
@@ -119,7 +105,6 @@ class IoThreads:
         return future
 
     def _work(self, slot: int) -> None:
-        _be_nice()
         while (job := self._jobs.get()) is not None:
             call, future = job
             self._since[slot] = self._clock.boot()
