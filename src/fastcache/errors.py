@@ -61,6 +61,19 @@ class UpstreamConnectError(UpstreamError):
         super().__init__(message, sent=False)
 
 
+class CredentialsError(UpstreamError):
+    """There are no credentials of our own to sign with now; it may pass, and nothing was sent."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "ServiceUnavailable"
+    log_level: ClassVar[int] = logging.DEBUG
+    """What keeps credentials fresh says once what is wrong, not each request that meets it."""
+    kind: ClassVar[str] = "credentials"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, sent=False)
+
+
 class UpstreamTimeoutError(UpstreamError):
     """Connecting, the first byte or progress took longer than configured."""
 
