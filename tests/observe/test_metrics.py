@@ -46,6 +46,7 @@ def with_everything() -> Metrics:
     metrics.origin_bytes(1000)
     metrics.origin_connection_opened()
     metrics.origin_error("timeout")
+    metrics.credentials_refreshed("renewed")
     metrics.fill_started()
     metrics.fill_finished("complete")
     metrics.follower_joined()
@@ -79,6 +80,7 @@ def test_every_report_is_rendered_with_its_value() -> None:
     assert values["fastcache_origin_responses_total", (("status", "206"),)] == 1
     assert values["fastcache_origin_received_bytes_total", ()] == 1000
     assert values["fastcache_origin_errors_total", (("kind", "timeout"),)] == 1
+    assert values["fastcache_credentials_refreshes_total", (("outcome", "renewed"),)] == 1
     assert values["fastcache_fills_total", (("outcome", "complete"),)] == 1
     assert values["fastcache_store_commit_bytes_total", ()] == 500
     assert values["fastcache_store_evicted_extents_total", ()] == 2
@@ -196,6 +198,7 @@ def test_a_gauge_that_cannot_be_read_is_left_out_and_counted(caplog: pytest.LogC
 def test_snapshots_of_workers_survive_json_and_add_up() -> None:
     a, b = with_everything(), with_everything()
     b.request_done(b"PUT", 500, Result.PASS, 1.0, 0.5, 10)
+    a.gauge("fastcache_credentials_expiry_seconds", "help", lambda: float("inf"))
     sent = [json.loads(json.dumps(metrics.snapshot())) for metrics in (a, b)]
     values = parsed(exposition.render(exposition.merged(sent))[0])
     assert values["fastcache_sent_bytes_total", ()] == 2 * 4096 + 10
@@ -203,5 +206,6 @@ def test_snapshots_of_workers_survive_json_and_add_up() -> None:
     assert values["fastcache_request_seconds_count", (("result", "PASS"),)] == 1
     assert values["fastcache_open_connections", ()] == 14
     assert values["fastcache_cache_bytes", ()] == 7, "all workers see the same cache"
+    assert values["fastcache_credentials_expiry_seconds", ()] == 7, "the worker that runs out first is the one to know"
     ended = exposition.merged([exposition.final(sent[0]), sent[1]])
     assert parsed(exposition.render(ended)[0])["fastcache_open_connections", ()] == 7

@@ -13,6 +13,7 @@ class Merge(enum.StrEnum):
 
     SUM = "sum"
     MAX = "max"
+    MIN = "min"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ ORIGIN_RESPONSES = Counter("fastcache_origin_responses_total", "Response heads r
 ORIGIN_BYTES = Counter("fastcache_origin_received_bytes_total", "Body bytes received from origins.")
 ORIGIN_OPENED = Counter("fastcache_origin_connections_opened_total", "Connections opened to origins.")
 ORIGIN_ERRORS = Counter("fastcache_origin_errors_total", "Origin requests that failed, by kind of failure.", ("kind",))
+CREDENTIALS = Counter(
+    "fastcache_credentials_refreshes_total",
+    "Attempts to renew the credentials requests to the origin are signed with: renewed, the same again, or failed.",
+    ("outcome",),
+)
 FILLS_STARTED = Counter("fastcache_fills_started_total", "Fills started.")
 FILLS = Counter("fastcache_fills_total", "Fills ended, by outcome.", ("outcome",))
 FOLLOWERS = Counter("fastcache_followers_total", "Requests that joined a fill started by another request.")
@@ -103,7 +109,16 @@ HIT_BRANCH = Counter(
     "leased or their bytes not ready; or taken over by it in the middle.",
     ("outcome",),
 )
-LABELLED_COUNTERS = (REQUESTS, REFUSED, HIT_BRANCH, ORIGIN_REQUESTS, ORIGIN_RESPONSES, ORIGIN_ERRORS, FILLS)
+LABELLED_COUNTERS = (
+    REQUESTS,
+    REFUSED,
+    HIT_BRANCH,
+    ORIGIN_REQUESTS,
+    ORIGIN_RESPONSES,
+    ORIGIN_ERRORS,
+    CREDENTIALS,
+    FILLS,
+)
 COUNTERS = {counter.name: counter for counter in PLAIN_COUNTERS + LABELLED_COUNTERS}
 
 REQUEST_SECONDS = HistogramFamily(
@@ -128,6 +143,12 @@ GAUGES = {
         Gauge("fastcache_fills_active", "Fills running now."),
         Gauge("fastcache_window_bytes", "Memory held by the windows of running fills."),
         Gauge("fastcache_origin_pool_connections", "Origin connections open now, idle ones included."),
+        Gauge(
+            "fastcache_credentials_expiry_seconds",
+            "Until the credentials requests to the origin are signed with expire: 0 when there are none, +Inf when "
+            "they never do.",
+            Merge.MIN,
+        ),
         Gauge("fastcache_loop_lag_last_seconds", "The newest sample of the event loop's lag.", Merge.MAX),
     )
 }

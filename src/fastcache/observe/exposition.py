@@ -6,7 +6,7 @@ The supervisor adds the snapshots of its workers with ``merged`` and renders the
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -64,8 +64,12 @@ def final(snapshot: Snapshot) -> Snapshot:
 
 
 def _merge_gauge(a: GaugeSample, b: GaugeSample) -> GaugeSample:
-    value = max(a["value"], b["value"]) if a["merge"] == Merge.MAX else a["value"] + b["value"]
+    merge = _MERGES[Merge(a["merge"])]
+    value = merge((a["value"], b["value"]))
     return {"name": a["name"], "help": a["help"], "merge": a["merge"], "value": value}
+
+
+_MERGES: Mapping[Merge, Callable[[tuple[float, float]], float]] = {Merge.SUM: sum, Merge.MAX: max, Merge.MIN: min}
 
 
 class _SnapshotCollector(Collector):

@@ -156,6 +156,10 @@ class Metrics:
         """A request to an origin failed; ``kind`` is a word such as ``connect``, ``timeout``, ``protocol``."""
         self._count_word(catalogue.ORIGIN_ERRORS.name, kind)
 
+    def credentials_refreshed(self, outcome: str) -> None:
+        """An attempt to renew our own credentials ended; ``outcome`` is ``renewed``, ``same`` or ``failed``."""
+        self._count_word(catalogue.CREDENTIALS.name, outcome)
+
     # -- fills
 
     def fill_started(self) -> None:

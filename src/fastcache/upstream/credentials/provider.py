@@ -11,6 +11,11 @@ from fastcache.protocol.sigv4 import Credentials
 class CredentialProvider(Protocol):
     """Credentials that can be had at any moment without a wait. All on the loop's thread."""
 
+    @property
+    def name(self) -> str:
+        """Where they come from, for people; no secret."""
+        ...
+
     def current(self) -> Credentials:
         """Those to sign with now. Never blocks; raises CredentialsError when there are none that are still good."""
         ...
@@ -31,9 +36,10 @@ class CredentialProvider(Protocol):
 class StaticCredentials:
     """Credentials that are the same for the life of the process."""
 
-    __slots__ = ("_credentials",)
+    __slots__ = ("_credentials", "name")
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, name: str = "static credentials") -> None:
+        self.name = name
         self._credentials = credentials
 
     def current(self) -> Credentials:
