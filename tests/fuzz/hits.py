@@ -23,6 +23,7 @@ _NAMES = tuple((b"h%d" % (i % 3), b"/b/%d" % i) for i in range(12))
 def recogniser(data: bytes) -> None:
     """Recognised as httptools and the grammar of requests read it, or not at all."""
     assert recognisers.agree(data)
+    assert recognisers.agree(data, any_query=True)
 
 
 def hit_records(data: bytes) -> None:

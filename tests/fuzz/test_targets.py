@@ -52,7 +52,7 @@ MISTAKES = [
     (values, "conditions", "evaluate", lambda *_: 0),
     (files, "file_header", "pack", lambda header: b""),
     (files, "head_blob", "encode_head", lambda record: b""),
-    (recognisers, "recogniser", "plain_fields", lambda *_: None),
+    (recognisers, "recogniser", "plain_fields", lambda *_, **__: None),
     (hits, "leases", "Leases", Forgetful),
     (hits, "hit_records", "records", lambda taken: iter(())),
 ]

@@ -159,7 +159,7 @@ cdef class Hits:
 
     cdef Py_ssize_t _plain(self, const char* head, Py_ssize_t available, PlainRequest* out) noexcept nogil:
         if self.parser is None:
-            return recognise(head, available, self.max_fields, out)
+            return recognise(head, available, self.max_fields, out, NULL)
         with gil:
             try:
                 return self._ask_parser(head[:available], out)

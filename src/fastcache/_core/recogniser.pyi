@@ -6,6 +6,7 @@ Recognised = TypedDict(
         "method": bytes,
         "host": bytes,
         "path": bytes,
+        "query": bytes | None,
         "range": bytes | None,
         "if-range": bytes | None,
         "if-match": bytes | None,
@@ -16,4 +17,4 @@ Recognised = TypedDict(
     },
 )
 
-def recognised(head: bytes, max_fields: int = 100) -> Recognised | None: ...
+def recognised(head: bytes, max_fields: int = 100, *, any_query: bool = False) -> Recognised | None: ...

@@ -34,7 +34,7 @@ cdef inline bint take(FieldValue* slot, const char* text, Py_ssize_t length) noe
 
 cdef struct Seen:
     # Fields whose value is nothing to the cache, but of which two would be one too many.
-    bint authorization, date, payload, connection, length, checksum_mode
+    bint connection, length, checksum_mode
 
 
 cdef inline bint once(bint* seen) noexcept nogil:
@@ -49,17 +49,15 @@ cdef bint take_amz_field(
 ) noexcept nogil:
     """The ``x-amz-*`` fields that a lease covers (SEMANTICS 20); any other may change the answer."""
     if is_name(name, n, b"x-amz-date", 10):
-        return once(&seen.date)
+        return take(&out.amz_date, value, length)
     if is_name(name, n, b"x-amz-content-sha256", 20):
-        return once(&seen.payload)
+        return take(&out.payload, value, length)
     if is_name(name, n, b"x-amz-checksum-mode", 19):
         out.checksum_mode = is_name(value, length, b"enabled", 7)
         return once(&seen.checksum_mode)
-    return (
-        is_name(name, n, b"x-amz-security-token", 20)
-        or is_name(name, n, b"x-amz-user-agent", 16)
-        or is_name(name, n, b"x-amz-api-version", 17)
-    )
+    if is_name(name, n, b"x-amz-security-token", 20):
+        return take(&out.token, value, length)
+    return is_name(name, n, b"x-amz-user-agent", 16) or is_name(name, n, b"x-amz-api-version", 17)
 
 
 cdef bint take_field(
@@ -76,7 +74,7 @@ cdef bint take_field(
         return not is_name(name, n, b"http2-settings", 14)
     elif first == c"a":
         if is_name(name, n, b"authorization", 13):
-            return once(&seen.authorization)
+            return take(&out.authorization, value, length)
     elif first == c"r":
         if is_name(name, n, b"range", 5):
             return take(&out.range, value, length)
@@ -114,9 +112,10 @@ cdef bint take_field(
     return True
 
 
-cdef bint take_request_line(const char* head, Py_ssize_t length, PlainRequest* out) noexcept nogil:
+cdef bint take_request_line(const char* head, Py_ssize_t length, PlainRequest* out, bint any_query) noexcept nogil:
     """``length`` octets without their CRLF: GET or HEAD, one space, an origin-form target, one space, HTTP/1.1."""
     cdef Py_ssize_t method = 4
+    cdef const char* mark
     if length < 14 or memcmp(head + length - 9, b" HTTP/1.1", 9) != 0:
         return False
     if memcmp(head, b"GET ", 4) != 0:
@@ -128,12 +127,32 @@ cdef bint take_request_line(const char* head, Py_ssize_t length, PlainRequest* o
     out.path.length = length - 9 - method
     if out.path.length < 1 or out.path.text[0] != c"/" or memchr(out.path.text, c" ", out.path.length) != NULL:
         return False
-    if not out.is_head and out.path.length > 15 and memcmp(out.path.text + out.path.length - 15, b"?x-id=GetObject", 15) == 0:
-        out.path.length -= 15  # some SDKs repeat the operation's name (SEMANTICS, "key noise")
-    return memchr(out.path.text, c"?", out.path.length) == NULL
+    mark = <const char*>memchr(out.path.text, c"?", out.path.length)
+    if mark == NULL:
+        return True
+    out.query.text = mark + 1
+    out.query.length = out.path.text + out.path.length - mark - 1
+    out.path.length = mark - out.path.text
+    return any_query or is_neutral(out)
 
 
-cdef Py_ssize_t recognise(const char* head, Py_ssize_t length, int max_fields, PlainRequest* out) noexcept nogil:
+cdef inline void keep(
+    PlainField* field, const char* name, Py_ssize_t name_length, const char* value, Py_ssize_t value_length
+) noexcept nogil:
+    field.name = name
+    field.value = value
+    field.name_length = <int32_t>name_length
+    field.value_length = <int32_t>value_length
+
+
+cdef bint is_neutral(const PlainRequest* asked) noexcept nogil:
+    """Some SDKs repeat the operation's name (SEMANTICS, "key noise")."""
+    return not asked.is_head and asked.query.length == 14 and memcmp(asked.query.text, b"x-id=GetObject", 14) == 0
+
+
+cdef Py_ssize_t recognise(
+    const char* head, Py_ssize_t length, int max_fields, PlainRequest* out, PlainFields* fields
+) noexcept nogil:
     cdef const char* end
     cdef const char* value
     cdef Py_ssize_t position, line, name
@@ -141,10 +160,15 @@ cdef Py_ssize_t recognise(const char* head, Py_ssize_t length, int max_fields, P
     cdef Seen seen
     memset(out, 0, sizeof(PlainRequest))
     memset(&seen, 0, sizeof(Seen))
+    if fields != NULL:
+        fields.count = 0
+        max_fields = min(max_fields, MOST_SIGNED_FIELDS)
     if length < 18:
         return 0
     end = <const char*>memchr(head, c"\n", length)
-    if end == NULL or end == head or (end - 1)[0] != c"\r" or not take_request_line(head, end - head - 1, out):
+    if end == NULL or end == head or (end - 1)[0] != c"\r":
+        return 0
+    if not take_request_line(head, end - head - 1, out, fields != NULL):
         return 0
     position = end - head + 1
     while True:
@@ -170,6 +194,9 @@ cdef Py_ssize_t recognise(const char* head, Py_ssize_t length, int max_fields, P
             line -= 1
         if not take_field(head + position, name, value, line, out, &seen):
             return 0
+        if fields != NULL:
+            keep(&fields.items[fields.count], head + position, name, value, line)
+            fields.count += 1
         lines += 1
         position = end - head + 1
     position = end - head + 1
@@ -185,18 +212,21 @@ cdef object text_of(FieldValue value):
     return None if value.text == NULL else value.text[:value.length]
 
 
-def recognised(bytes head not None, int max_fields=100):
-    """What is recognised in ``head``, all of it one head: None, or a dict of method, path, host, range, checksum_mode and conditions.
+def recognised(bytes head not None, int max_fields=100, *, bint any_query=False):
+    """What is recognised in ``head``, all of it one head: None, or a dict of method, path, query, host, range,
+    checksum_mode and conditions. With ``any_query`` as where signatures are checked.
 
     For tests and tools; the hit branch calls ``recognise``.
     """
     cdef PlainRequest plain
-    if not head or recognise(head, len(head), max_fields, &plain) != len(head):
+    cdef PlainFields fields
+    if not head or recognise(head, len(head), max_fields, &plain, &fields if any_query else NULL) != len(head):
         return None
     return {
         "method": b"HEAD" if plain.is_head else b"GET",
         "host": text_of(plain.host),
         "path": text_of(plain.path),
+        "query": text_of(plain.query),
         "range": text_of(plain.range),
         "if-range": text_of(plain.if_range),
         "if-match": text_of(plain.conditions.if_match),

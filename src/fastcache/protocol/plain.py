@@ -55,18 +55,20 @@ _ONCE = frozenset(
         b"x-amz-checksum-mode",
         b"x-amz-content-sha256",
         b"x-amz-date",
+        b"x-amz-security-token",
     }
 )
 _NEUTRAL_QUERY = b"?x-id=GetObject"
 
 
-def plain_fields(raw: bytes, limits: HeadLimits) -> PlainFields | None:
-    """The fields that decide about a hit, None for a head that is not plain."""
+def plain_fields(raw: bytes, limits: HeadLimits, *, any_query: bool = False) -> PlainFields | None:
+    """The fields that decide about a hit, None for a head that is not plain. ``any_query``: whoever checks the
+    signature judges the query too."""
     try:
         head = parse_request_head(raw, limits)
     except RequestError:
         return None
-    path = _plain_path(head)
+    path = _plain_path(head, any_query)
     if path is None or raw.startswith(b"\r\n") or b"\t" in raw or not raw.isascii() or not _fields_are_plain(head):
         return None
     mode = head.get(b"x-amz-checksum-mode")
@@ -84,9 +86,11 @@ def plain_fields(raw: bytes, limits: HeadLimits) -> PlainFields | None:
     )
 
 
-def _plain_path(head: RequestHead) -> bytes | None:
+def _plain_path(head: RequestHead, any_query: bool) -> bytes | None:
     if head.method not in (b"GET", b"HEAD") or head.http_10 or not head.target.startswith(b"/"):
         return None
+    if any_query:
+        return head.target.partition(b"?")[0]
     path = head.target.removesuffix(_NEUTRAL_QUERY) if head.method == b"GET" else head.target
     return None if b"?" in path else path
 
