@@ -1,4 +1,4 @@
-"""HTTP dates (RFC 9110 section 5.6.7).
+"""HTTP dates (RFC 9110 section 5.6.7) and the timestamps of signatures.
 
 Nothing here allocates or keeps a pointer: every buffer belongs to the caller and is used only during the call.
 """
@@ -24,3 +24,6 @@ cdef int64_t read_http_date(const char *text, Py_ssize_t length, int64_t now) no
 # Write the 29 characters of an IMF-fixdate; `out` has room for them, no terminator is added.
 # `epoch` lies in the years 0 to 9999.
 cdef void write_http_date(int64_t epoch, char *out) noexcept nogil
+
+# Seconds since the epoch of ``YYYYMMDDTHHMMSSZ``, or NO_DATE.
+cdef int64_t read_timestamp(const char *text, Py_ssize_t length) noexcept nogil

@@ -1,4 +1,5 @@
-"""HTTP dates (RFC 9110 section 5.6.7): the only place where they are read and written."""
+"""HTTP dates (RFC 9110 section 5.6.7), and the timestamps of Signature Version 4 (ISO 8601, basic form): the only place
+where the former are read and written, and the latter read."""
 
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy
@@ -150,6 +151,24 @@ cdef int64_t read_http_date(const char *text, Py_ssize_t length, int64_t now) no
     return found
 
 
+cdef int64_t read_timestamp(const char *text, Py_ssize_t length) noexcept nogil:
+    cdef int64_t year
+    cdef int month, day, hour, minute, second
+    if length != 16 or text[8] != c"T" or text[15] != c"Z":
+        return NO_DATE
+    year = read_number(text, 4)
+    month = read_number(text + 4, 2)
+    day = read_number(text + 6, 2)
+    hour = read_number(text + 9, 2)
+    minute = read_number(text + 11, 2)
+    second = read_number(text + 13, 2)
+    if year < 1 or not 1 <= month <= 12 or not 1 <= day <= days_in_month(year, month):
+        return NO_DATE
+    if not (0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second <= 59):
+        return NO_DATE
+    return days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
+
+
 cdef void write_number(int value, int digits, char *out) noexcept nogil:
     cdef int index
     for index in range(digits - 1, -1, -1):
@@ -194,4 +213,10 @@ def parse_http_date(bytes value not None, now=None):
     if now is not None and not FIRST_SECOND <= now <= LAST_SECOND:
         raise ValueError("the clock is outside of the years of four digits")
     found = read_http_date(value, len(value), NO_DATE if now is None else <int64_t>now)
+    return None if found == NO_DATE else found
+
+
+def parse_timestamp(bytes value not None):
+    """Seconds since the epoch of ``YYYYMMDDTHHMMSSZ``; None for anything else."""
+    cdef int64_t found = read_timestamp(value, len(value))
     return None if found == NO_DATE else found

@@ -14,9 +14,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import NamedTuple
 
+from fastcache._core import dates
 from fastcache.errors import RequestError
 from fastcache.model import Headers
 from fastcache.protocol.sigv4_canonical import canonical_request, encode, split_target, string_to_sign
@@ -28,7 +28,6 @@ MAX_EXPIRES = 604_800
 """Longest life of a presigned request, seconds."""
 
 _HEX64 = re.compile(rb"[0-9a-fA-F]{64}").fullmatch
-_TIMESTAMP = re.compile(rb"\d{8}T\d{6}Z").fullmatch
 
 
 class SignatureError(RequestError):
@@ -147,15 +146,12 @@ def format_timestamp(when: float) -> bytes:
     return datetime.fromtimestamp(when, UTC).strftime("%Y%m%dT%H%M%SZ").encode("ascii")
 
 
-@lru_cache(maxsize=256)
 def parse_timestamp(value: bytes) -> float:
     """Seconds since the epoch of ``YYYYMMDDTHHMMSSZ``; raises ValueError on anything else."""
-    if not _TIMESTAMP(value):
+    found = dates.parse_timestamp(value)
+    if found is None:
         raise ValueError("not an ISO 8601 basic timestamp")
-    text = value.decode("ascii")
-    parts = (text[0:4], text[4:6], text[6:8], text[9:11], text[11:13], text[13:15])
-    year, month, day, hour, minute, second = map(int, parts)
-    return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
+    return float(found)
 
 
 @dataclass(frozen=True, slots=True)
