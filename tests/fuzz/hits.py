@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from tests.fuzz.target import Target
+from tests.hits import signatures
 from tests.hits import test_recogniser as recognisers
 from tests.hits.test_leases import NOW, ORIGIN, publish
 
@@ -13,10 +14,13 @@ from fastcache._core.extents import ExtentState
 from fastcache._core.fences import Fences
 from fastcache._core.hit_log import LoggedHit, records
 from fastcache._core.leases import Leases
+from fastcache.load.heads import Signer, request_head
 from fastcache.model import ObjectId
+from fastcache.protocol.sigv4 import presign
 
 _RECORD = struct.Struct("=5qQIHBB16s")
 _CAPACITY, _MEMO_BYTES, _EXTENTS = 5, 40, 9
+_VERIFIER = signatures.verifier()
 _NAMES = tuple((b"h%d" % (i % 3), b"/b/%d" % i) for i in range(12))
 
 
@@ -24,6 +28,13 @@ def recogniser(data: bytes) -> None:
     """Recognised as httptools and the grammar of requests read it, or not at all."""
     assert recognisers.agree(data)
     assert recognisers.agree(data, any_query=True)
+
+
+def signature(data: bytes) -> None:
+    """A signature that compiled code accepts is one for the engine; that it is right is no reason to be refused."""
+    for head in (data, signatures.resigned(data)):
+        seen = signatures.opinions(_VERIFIER, head)
+        assert seen.compiled is None or seen.compiled == seen.python
 
 
 def hit_records(data: bytes) -> None:
@@ -184,6 +195,18 @@ _SEEDS_OF_RECORDS = tuple(
     for first, size, family, head in ((5, 4096, 4, b""), (-1, -1, 6, b"GET / HTTP/1.1\r\n\r\n"), (0, 0, 0, b"x" * 100))
 )
 
+
+def _signed_heads() -> Iterator[bytes]:
+    now = signatures.NOW
+    for client, credentials in zip(("boto3", "crt", "curl", "curl"), signatures.CREDENTIALS, strict=True):
+        signer = Signer(credentials, b"us-east-1", now)
+        yield request_head(client, b"h:1", b"/b/a%20b?x-id=GetObject", interval=(0, 9), signer=signer)
+        fields = ((b"Host", b"h:1"), (b"Range", b"bytes=0-9"), (b"x-amz-user-agent", b"a b"))
+        target = presign(b"HEAD", b"/b/k", fields, credentials, region=b"x", now=now, expires=60)
+        lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+        yield b"HEAD %b HTTP/1.1\r\n%b\r\n" % (target, lines)
+
+
 TARGETS = {
     "recogniser": Target(
         recogniser,
@@ -193,6 +216,24 @@ TARGETS = {
             *(value.encode("latin-1") for value in recognisers.VALUES if value),
             *(line.encode() for line in recognisers.LINES),
             *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" HTTP/1.1\r\n", b"?x-id=GetObject", b" ", b"\0", b"\x80"),
+        ),
+    ),
+    "signature": Target(
+        signature,
+        tuple(_signed_heads()),
+        (
+            *(
+                b"AWS4-HMAC-SHA256",
+                b"Credential=",
+                b"SignedHeaders=",
+                b"Signature=",
+                b"host",
+                b";",
+                b"/",
+                b"aws4_request",
+            ),
+            *(b"X-Amz-Date=", b"X-Amz-Expires=", b"X-Amz-Content-Sha256=UNSIGNED-PAYLOAD", b"&", b"?", b"=", b", "),
+            *(b"%2f", b"%", b"+", b"  ", b"range", b"x-amz-user-agent", b"X-Amz-Security-Token: ", b"x-id=GetObject"),
         ),
     ),
     "leases": Target(leases, _SEEDS_OF_LEASES, tuple(_operation(what, 1, 6, 3) for what in range(7))),

@@ -9,6 +9,7 @@ import pytest
 from tests.fuzz import files, hits, messages, values
 from tests.fuzz.mutation import mutated
 from tests.fuzz.targets import TARGETS
+from tests.hits import signatures
 from tests.hits import test_recogniser as recognisers
 
 from fastcache._core.leases import Leases
@@ -53,6 +54,7 @@ MISTAKES = [
     (files, "file_header", "pack", lambda header: b""),
     (files, "head_blob", "encode_head", lambda record: b""),
     (recognisers, "recogniser", "plain_fields", lambda *_, **__: None),
+    (signatures, "signature", "signer", lambda *_: None),
     (hits, "leases", "Leases", Forgetful),
     (hits, "hit_records", "records", lambda taken: iter(())),
 ]

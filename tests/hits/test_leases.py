@@ -148,3 +148,34 @@ def test_extents_can_be_added_and_an_interval_is_covered_only_without_gaps() -> 
     assert not leases.extend(lease, [ExtentState(90, 95)])
     leases.take_released()
     assert leases.open_extents == 0
+
+
+def test_a_lease_is_for_the_keys_that_were_granted_it_in_the_present_generation() -> None:
+    fences = Fences()
+    leases = Leases(fences, 4, 1 << 20, 10, 3)
+    lease = publish(leases, fences, (b"h", b"/b/k"))
+    other = publish(leases, fences, (b"h", b"/b/l"))
+    assert [leases.is_granted(lease, generation, 0) for generation in (0, 1)] == [False, False]
+    for slot in (7, 8, 7, 9):
+        leases.grant(lease, 1, slot)
+    assert [slot for slot in range(12) if leases.is_granted(lease, 1, slot)] == [7, 8, 9]
+    assert not leases.is_granted(other, 1, 7)
+    leases.grant(lease, 1, 10)
+    assert [slot for slot in range(12) if leases.is_granted(lease, 1, slot)] == [8, 9, 10]
+    assert not leases.is_granted(lease, 2, 8)
+    leases.grant(lease, 2, 1)
+    assert [slot for slot in range(12) if leases.is_granted(lease, 2, slot)] == [1]
+    assert not leases.is_granted(lease, 1, 8)
+    leases.revoke(lease)
+    leases.grant(lease, 2, 3)
+    assert not leases.is_granted(lease, 2, 3)
+
+
+def test_where_no_signature_is_checked_there_is_no_room_for_grants() -> None:
+    fences = Fences()
+    leases = Leases(fences, 4, 1 << 20, 10)
+    lease = publish(leases, fences, (b"h", b"/b/k"))
+    leases.grant(lease, 1, 0)
+    assert not leases.is_granted(lease, 1, 0)
+    with pytest.raises(ValueError, match="room"):
+        Leases(fences, 4, 1 << 20, 10, 1025)

@@ -6,7 +6,8 @@ from fastcache._core.counters cimport Counters, Histogram
 from fastcache._core.hit_log cimport HitLog
 from fastcache._core.lease cimport Lease
 from fastcache._core.leases cimport Leases
-from fastcache._core.recogniser cimport PlainRequest
+from fastcache._core.recogniser cimport PlainFields, PlainRequest
+from fastcache._core.sigv4 cimport Verifier
 
 cdef enum:
     SCRATCH_BYTES = 16384    # a rendered head with its stored fields, or an error with its body
@@ -29,13 +30,15 @@ cdef class Hits:
     cdef Py_ssize_t sent_slot
     cdef bint on             # hits are answered here
     cdef int max_fields
+    cdef Verifier verifier   # None: whoever asks may be answered
+    cdef PlainFields fields  # of the head looked at last, where signatures are checked
     cdef int64_t boot, wall  # CLOCK_BOOTTIME and CLOCK_REALTIME ns of the present turn
     cdef int64_t date_second
     cdef char[32] date       # of `date_second`, as Date shows it
     cdef uint64_t random     # state of the request ids
     cdef ErrorText[2] errors # 412, 416
     cdef char[SCRATCH_BYTES] scratch
-    cdef readonly uint64_t served, unrecognised, unleased, unready, taken_over
+    cdef readonly uint64_t served, unrecognised, unleased, unverified, unready, taken_over
 
     # Read the clocks that answers need; once per turn of the loop.
     cdef void begin_turn(self) noexcept nogil

@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 from fastcache._core.counters import Counters, Histogram
 from fastcache._core.hit_log import HitLog
 from fastcache._core.leases import Leases
+from fastcache._core.sigv4 import Verifier
 
 STATUSES: tuple[int, ...]
 
@@ -14,6 +15,7 @@ class Hits:
     served: int
     unrecognised: int
     unleased: int
+    unverified: int
     unready: int
     taken_over: int
     def __init__(
@@ -29,6 +31,7 @@ class Hits:
         log: HitLog | None = None,
         parser: Callable[[bytes], _PlainFields | None] | None = None,
         max_fields: int = 100,
+        verifier: Verifier | None = None,
     ) -> None: ...
     def switch(self, on: bool) -> None: ...
     def outcomes(self) -> dict[str, int]: ...

@@ -20,6 +20,7 @@ from fastcache._core.lease cimport lease_holds
 from fastcache._core.ranges cimport ByteRange, parse_range, resolve_range
 from fastcache._core.recogniser cimport recognise
 from fastcache._core.sending cimport count_uses, is_covered
+from fastcache._core.sigv4 cimport Verifier
 from fastcache._core.texts cimport put, put_id, put_number
 
 import os
@@ -52,12 +53,13 @@ cdef class Hits:
     are the metrics' own; ``done_slots`` and ``failed_slots`` hold a slot for GET and for HEAD with each of STATUSES,
     ``sent_slot`` that of sent body bytes. ``errors`` are for 412 and 416: XML with the resource, the request id and
     again the request id cut out (four pieces). ``parser`` replaces the recogniser: a callable that gets a head and
-    returns None or the tuple of ``protocol.plain``; it needs the GIL and is for tests and comparison.
+    returns None or the tuple of ``protocol.plain``; it needs the GIL and is for tests and comparison. With a ``verifier``
+    a lease is for those only whose signature it has checked, on this very request, and who have a grant.
     """
 
     def __cinit__(
         self, Leases leases not None, Counters counters not None, histograms, done_slots, failed_slots,
-        Py_ssize_t sent_slot, errors, *, HitLog log=None, parser=None, int max_fields=100,
+        Py_ssize_t sent_slot, errors, *, HitLog log=None, parser=None, int max_fields=100, Verifier verifier=None,
     ):
         cdef int i, j
         self.leases = leases
@@ -67,6 +69,7 @@ cdef class Hits:
             raise TypeError("a histogram is missing")
         self.log = log
         self.parser = parser
+        self.verifier = verifier
         self.max_fields = max_fields
         self.sent_slot = sent_slot
         for i in range(2):
@@ -114,6 +117,7 @@ cdef class Hits:
             "answered": self.served,
             "not_recognised": self.unrecognised,
             "not_leased": self.unleased,
+            "not_verified": self.unverified,
             "not_ready": self.unready,
             "taken_over": self.taken_over,
         }
@@ -141,6 +145,9 @@ cdef class Hits:
         if self.boot - lease.proved_at >= (lease.head_ttl if asked.is_head else lease.get_ttl):
             self.unleased += 1
             return False
+        if self.verifier is not None and not self.verifier.admits(&asked, &self.fields, lease, self.wall):
+            self.unverified += 1
+            return False
         c.began = now
         rendered = self._answer(c, lease, &asked)
         if not rendered:
@@ -158,8 +165,11 @@ cdef class Hits:
         return True
 
     cdef Py_ssize_t _plain(self, const char* head, Py_ssize_t available, PlainRequest* out) noexcept nogil:
-        if self.parser is None:
-            return recognise(head, available, self.max_fields, out, NULL)
+        cdef Py_ssize_t length
+        if self.parser is None or self.verifier is not None:
+            length = recognise(head, available, self.max_fields, out, NULL if self.verifier is None else &self.fields)
+            if self.parser is None or not length:
+                return length
         with gil:
             try:
                 return self._ask_parser(head[:available], out)

@@ -39,6 +39,11 @@ cdef struct Lease:
     FieldValue not_modified  # the headers of a 304
     FieldValue resource      # the path as XML text; length -1: errors are the engine's
     char* memo               # the whole body, or NULL
+    # who may be answered, where signatures are checked: slots of AccessKeys in one generation
+    uint64_t grants_of       # the generation
+    uint32_t granted         # grants given in it; the last `grant_room` of them count
+    uint32_t grant_room
+    uint32_t* grants
     # where the bytes are: extents of which none lies within another, ascending; their objects are kept by the index
     uint32_t extent_count, extent_room
     ExtentData** extents     # owned
@@ -54,6 +59,20 @@ cdef inline bint lease_holds(const Lease* lease, int64_t now) noexcept nogil:
         and fc_load(lease.object_fence) == lease.object_value
         and fc_load(lease.bucket_fence) == lease.bucket_value
     )
+
+
+cdef inline bint is_granted(const Lease* lease, uint64_t generation, uint32_t slot) noexcept nogil:
+    cdef uint32_t i
+    if lease.grants_of != generation:
+        return False
+    for i in range(min(lease.granted, lease.grant_room)):
+        if lease.grants[i] == slot:
+            return True
+    return False
+
+# Answer requests of the key in `slot` of `generation`, whose grants are the only ones that count from then on; when there
+# is no room, the oldest of them goes.
+cdef void add_grant(Lease* lease, uint64_t generation, uint32_t slot) noexcept
 
 # The extent that holds byte `offset` and reaches farthest, or NULL.
 cdef ExtentData* lease_extent(const Lease* lease, int64_t offset) noexcept nogil

@@ -1,6 +1,6 @@
-"""What is done with one lease: its texts and its extents."""
+"""What is done with one lease: its texts, its extents and its grants."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memmove
 
@@ -19,6 +19,16 @@ cdef ExtentData* lease_extent(const Lease* lease, int64_t offset) noexcept nogil
         return NULL
     extent = lease.extents[low - 1]
     return extent if extent.end > offset else NULL
+
+
+cdef void add_grant(Lease* lease, uint64_t generation, uint32_t slot) noexcept:
+    if not lease.grant_room or is_granted(lease, generation, slot):
+        return
+    if lease.grants_of != generation:
+        lease.grants_of = generation
+        lease.granted = 0
+    lease.grants[lease.granted % lease.grant_room] = slot
+    lease.granted += 1
 
 
 cdef int64_t nanoseconds(double seconds) noexcept:

@@ -22,6 +22,7 @@ cdef class Leases:
     cdef uint32_t* generations
     cdef uint32_t* free_slots
     cdef uint32_t capacity, free_count, hand
+    cdef uint32_t grant_room # of each lease
     cdef uint32_t* released  # slots whose leases nobody uses any more
     cdef uint32_t released_count
     cdef uint64_t[2] key

@@ -16,16 +16,8 @@ from fastcache._core.extents cimport ExtentData, ExtentState, extents_of
 from fastcache._core.fences cimport checked, fc_stripe
 from fastcache._core.handles cimport held
 from fastcache._core.lease cimport (
-    HEADERS_LIMIT,
-    MEMO_BYTES,
-    RESOURCE_LIMIT,
-    lease_extent,
-    lease_holds,
-    lease_id,
-    nanoseconds,
-    place_text,
-    reserve_extents,
-    insert_extent,
+    HEADERS_LIMIT, MEMO_BYTES, RESOURCE_LIMIT, add_grant, insert_extent, is_granted, lease_extent, lease_holds, lease_id,
+    nanoseconds, place_text, reserve_extents,
 )
 
 import os
@@ -44,13 +36,14 @@ cdef inline bint same(FieldValue left, FieldValue right) noexcept nogil:
 
 
 cdef class Leases:
-    """At most ``capacity`` leases, ``memo_bytes`` of bodies kept in memory and ``extents`` extents held open."""
+    """At most ``capacity`` leases, ``memo_bytes`` of bodies kept in memory and ``extents`` extents held open. At most
+    ``grants`` access keys are answered under one lease, where signatures are checked."""
 
-    def __cinit__(self, Fences fences not None, uint32_t capacity, Py_ssize_t memo_bytes, Py_ssize_t extents):
+    def __cinit__(self, Fences fences not None, uint32_t capacity, Py_ssize_t memo_bytes, Py_ssize_t extents, uint32_t grants=0):
         cdef uint32_t i
         cdef uint64_t size = 8
         cdef bytes random
-        if not 0 < capacity <= 1 << 24 or memo_bytes < 0 or extents < 1:
+        if not 0 < capacity <= 1 << 24 or memo_bytes < 0 or extents < 1 or grants > 1024:
             raise ValueError("an index needs room")
         while size < 2 * <uint64_t>capacity:
             size *= 2
@@ -59,6 +52,7 @@ cdef class Leases:
         self.mask = size - 1
         self.memo_limit = memo_bytes
         self.extent_limit = extents
+        self.grant_room = grants
         self.places = <Place*>calloc(size, sizeof(Place))
         self.slots = <Lease**>calloc(capacity, sizeof(Lease*))
         self.generations = <uint32_t*>calloc(capacity, sizeof(uint32_t))
@@ -138,7 +132,7 @@ cdef class Leases:
             self.unlink(lease)
         if not self._find_room(memo_length, 0 if memo is not None else len(own)):
             return 0
-        total = (len(host) + len(path) + len(etag) + len(headers) + len(checksums) + len(not_modified)
+        total = (self.grant_room * sizeof(uint32_t) + len(host) + len(path) + len(etag) + len(headers) + len(checksums) + len(not_modified)
                  + (0 if resource is None else len(resource)) + memo_length)
         lease = <Lease*>malloc(sizeof(Lease) + total + 1)
         if lease == NULL:
@@ -148,6 +142,9 @@ cdef class Leases:
             free(lease)
             raise MemoryError
         at = <char*>lease + sizeof(Lease)
+        lease.grants = <uint32_t*>at
+        lease.grant_room = self.grant_room
+        at += self.grant_room * sizeof(uint32_t)
         lease.host = place_text(&at, host)
         lease.path = place_text(&at, path)
         lease.etag = place_text(&at, etag)
@@ -216,6 +213,18 @@ cdef class Leases:
             self.extents_used += 1
         extent.watch_residency()
         (<list>self.kept[lease.slot]).append(extent)
+
+    def grant(self, uint64_t lease_id, uint64_t generation, uint32_t slot):
+        """Answer requests signed by the key in ``slot`` of a generation of AccessKeys under a lease, if it has not ended.
+        Grants of another generation are void."""
+        cdef Lease* lease = self.of_id(lease_id)
+        if lease != NULL and lease.published:
+            add_grant(lease, generation, slot)
+
+    def is_granted(self, uint64_t lease_id, uint64_t generation, uint32_t slot) -> bool:
+        """Whether a lease is published and for the key in ``slot`` of ``generation``."""
+        cdef Lease* lease = self.of_id(lease_id)
+        return lease != NULL and lease.published and is_granted(lease, generation, slot)
 
     def revoke(self, uint64_t lease_id):
         """End a lease; nothing happens when it has ended."""

@@ -1,0 +1,6 @@
+from fastcache._core.access_keys import AccessKeys
+
+class Verifier:
+    keys: AccessKeys
+    def __init__(self, keys: AccessKeys) -> None: ...
+    def verified(self, head: bytes, now: float) -> bytes | None: ...
