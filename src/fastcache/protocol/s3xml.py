@@ -1,4 +1,4 @@
-"""The two XML bodies that decide something: what DeleteObjects deletes, and whether a 200 is an error after all."""
+"""XML bodies that decide something: what DeleteObjects deletes, whether a 200 is an error after all, what one says."""
 
 from __future__ import annotations
 
@@ -35,6 +35,20 @@ def parse_delete_objects(body: bytes) -> list[tuple[bytes, bytes | None]]:
     if len(direct) != sum(1 for element in root.iter() if _local_name(element) == "Object"):
         raise ValueError("an Object element is not a child of Delete")
     return [_identifier(element) for element in direct]
+
+
+def error_elements(body: bytes) -> dict[str, str]:
+    """The texts in an error's body by the names of their elements (S3 API reference, "Error responses").
+
+    The first of a name counts. Nothing for a body that is no error or no XML that can be trusted.
+    """
+    try:
+        root = defusedxml.ElementTree.fromstring(body, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, LookupError, ValueError):
+        return {}
+    if _local_name(root) != "Error":
+        return {}
+    return {_local_name(child): (child.text or "").strip() for child in reversed(root)}
 
 
 def _identifier(element: Element) -> tuple[bytes, bytes | None]:
