@@ -23,6 +23,8 @@ DEFAULTS = {
     "cache": True,
     "cache_size": 10 * 2**30,
     "upstream": "passthrough",
+    "credentials": {"kind": "auto", "argument": ""},
+    "region": "",
     "authorization": "revalidate",
     "ttl": 60.0,
     "head_ttl": 60.0,

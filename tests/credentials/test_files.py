@@ -175,6 +175,11 @@ async def test_what_is_wrong_with_a_file_is_told_without_its_content(tmp_path: P
     assert str(caught.value) == f"{path}: {told}"
 
 
+async def test_json_nested_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not JSON"):
+        await FileSource(private(tmp_path / "secrets", '{"a":' * 100_000)).load()
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644, 0o610, 0o601, 0o777])
 async def test_a_file_that_others_can_get_at_is_refused(tmp_path: Path, mode: int) -> None:
     path = private(tmp_path / "secrets", _json())

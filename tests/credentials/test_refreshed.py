@@ -194,11 +194,14 @@ async def test_a_source_that_gives_what_has_expired_gives_none(make_rig, caplog:
     assert "clock" in caplog.text
 
 
-async def test_a_setup_that_can_never_work_ends_the_start_and_is_a_failure_like_any_later(make_rig) -> None:
+async def test_a_setup_that_can_never_work_ends_the_start_and_is_a_failure_like_any_later(
+    make_rig, caplog: pytest.LogCaptureFixture
+) -> None:
     rig = make_rig(3600.0)
     rig.issuer.failure = ConfigError("no such profile")
     with pytest.raises(ConfigError, match="no such profile"):
         await rig.provider.start()
+    assert caplog.text == "", "whoever starts it tells of it"
     later = make_rig(3600.0)
     await later.provider.start()
     later.issuer.failure = ConfigError("no such profile")

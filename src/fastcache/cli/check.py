@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import click
 
 from fastcache.cli.options import settings_command
+from fastcache.clock import SystemClock
+from fastcache.lifecycle.credentials import provider_of, tell_credentials
 from fastcache.lifecycle.settings import Settings, render_effective
 
 
 @settings_command
 def check(settings: Settings) -> None:
-    """Print the settings that `serve` would run with, and where each comes from; or say what is wrong."""
+    """Print the settings that `serve` would run with, and where each comes from; or say what is wrong.
+
+    Credentials of this cache's own are asked for once, where something is signed with them or a setting names them.
+    """
     for notice in settings.notices:
         click.echo(f"fastcache: note: {notice}", err=True)
     click.echo(render_effective(settings), nl=False)
+    if settings.upstream == "sign" or "credentials" in settings.explicit:
+        found = asyncio.run(tell_credentials(provider_of(settings, os.environ, SystemClock())))
+        click.echo(f"# credentials: {found}")

@@ -20,6 +20,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from fastcache.lifecycle import units
 from fastcache.model import OriginId
+from fastcache.protocol.aws_hosts import is_region
+from fastcache.upstream.credentials import choosing
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -196,6 +198,12 @@ def _parse_congestion(text: str) -> str:
     return text
 
 
+def _parse_region(text: str) -> str:
+    if text and not is_region(text):
+        raise ValueError(f"{text!r} is not a region; write one such as eu-west-1, or nothing")
+    return text
+
+
 SWITCH = Kind("on | off", _parse_switch, _render_switch)
 PORT = number(0, 65535)
 HOST = Kind("host", _parse_host)
@@ -207,4 +215,6 @@ NETWORKS = Kind("networks", _parse_network, repeated=True)
 DIRECTORY = Kind("path", _parse_path)
 OPTIONAL_FILE = Kind("path", _parse_optional_path, _render_optional_path)
 LOG_TARGET = Kind("path or -", _parse_log_target)
+CREDENTIALS = Kind(choosing.FORMS, choosing.parse_choice)
+REGION = Kind("region", _parse_region)
 CONGESTION = Kind("name", _parse_congestion)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from fastcache.errors import CacheDirectoryError
 from fastcache.lifecycle import addresses, cache_directory
 from fastcache.lifecycle.schema import BY_PATH, Settings
+from fastcache.protocol.aws_hosts import parse_aws_host
 
 AUTHORIZATIONS = ("revalidate", "none", "verify")
 UPSTREAMS = ("passthrough", "sign")
@@ -77,6 +78,15 @@ def _aliases(settings: Settings) -> Iterator[tuple[str, str]]:
             yield "aliases", f"{name} is said to be {bucket}, which is an alias itself; name the bucket behind it"
 
 
+def _region(settings: Settings) -> Iterator[tuple[str, str]]:
+    host = parse_aws_host(settings.endpoint.host)
+    if settings.region and host is not None and host.at(settings.region) is None:
+        yield (
+            "region",
+            f"{settings.endpoint} has no region {settings.region}; write one of the same part of AWS as {host.region}",
+        )
+
+
 def _ports(settings: Settings) -> Iterator[tuple[str, str]]:
     port, origin = settings.port, settings.endpoint
     if port and port == settings.admin_port and addresses.overlap(settings.host, settings.admin_host):
@@ -123,6 +133,7 @@ _RULES: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
     _modes,
     _open_to_strangers,
     _aliases,
+    _region,
     _ports,
     _sizes,
     _files,

@@ -16,6 +16,7 @@ from fastcache.lifecycle import kinds
 from fastcache.lifecycle.kinds import Kind, Network
 from fastcache.lifecycle.units import GIB, KIB, MIB, TIB
 from fastcache.model import OriginId
+from fastcache.upstream.credentials.choosing import Choice
 
 _DAY = 86400.0
 # Timeouts end up as milliseconds in a C int.
@@ -171,6 +172,16 @@ class Settings(Group):
     )
     upstream: Annotated[str, kinds.choice("passthrough", later=("sign",))] = Field(
         default="passthrough", description="How the origin is asked: with the client's own request and signature."
+    )
+    credentials: Annotated[Choice, kinds.CREDENTIALS] = Field(
+        default=Choice("auto"),
+        description="Where this cache's own credentials come from, which requests to the origin are signed with; "
+        "`auto` looks where the AWS tools look, in their order.",
+    )
+    region: Annotated[str, kinds.REGION] = Field(
+        default="",
+        description="Region that requests to the origin are signed for; empty for that in the name of an AWS endpoint, "
+        "else us-east-1. The region of a bucket that is elsewhere is learnt from the origin.",
     )
     authorization: Annotated[str, kinds.choice("revalidate", "none", later=("verify",))] = Field(
         default="revalidate",

@@ -39,14 +39,14 @@ class Choice:
 
 
 def parse_choice(text: str) -> Choice:
-    """One of ``FORMS``; ValueError for anything else."""
+    """One of ``FORMS``; ValueError for anything else, which is not repeated: people write keys into it."""
     kind, colon, argument = text.partition(":")
     if kind in _ALONE and not colon:
         return Choice(kind)
     if kind not in _WITH_ARGUMENT or not argument:
-        raise ValueError(f"{text!r} is not one of {FORMS}")
+        raise ValueError(f"not one of {FORMS}")
     if kind == "file" and not argument.startswith("/"):
-        raise ValueError(f"{text!r} has no absolute path; write one that starts with /")
+        raise ValueError("file: needs an absolute path; write one that starts with /")
     return Choice(kind, argument)
 
 

@@ -91,15 +91,16 @@ class RefreshedCredentials:
 
     async def _keep_fresh(self, first: asyncio.Future[None]) -> None:
         problem = await self._refresh()
+        if isinstance(problem, ConfigError) and not first.done():
+            first.set_exception(problem)
+            return
+        self._tell(problem)
         if not first.done():
-            if isinstance(problem, ConfigError):
-                first.set_exception(problem)
-            else:
-                first.set_result(None)
+            first.set_result(None)
         while True:
             await self._nap(max(_PRECISION, min(LONGEST_NAP, self._seconds_to_renewal(), self._seconds_to_look())))
             if await self._is_due():
-                await self._refresh()
+                self._tell(await self._refresh())
             self._tell_when_expired()
 
     def _seconds_to_renewal(self) -> float:
@@ -127,7 +128,7 @@ class RefreshedCredentials:
             obtained = await self._source.load()
             self._check(obtained)
         except (ConfigError, CredentialsError) as error:
-            self._failed(error)
+            self._failed()
             return error
         self._succeeded(obtained)
         return None
@@ -148,17 +149,16 @@ class RefreshedCredentials:
         self._renew_at = math.inf if obtained.expires is None else renewal_time(now, obtained.expires, self._chance())
         self._on_refresh("same" if same else "renewed")
 
-    def _failed(self, error: ConfigError | CredentialsError) -> None:
+    def _failed(self) -> None:
         self._failures += 1
         self._renew_at = -math.inf
         self._not_before = self._clock.boot() + back_off(self._failures, self._chance())
-        if self._failures == 1:
-            left = self.seconds_left()
-            meanwhile = "those at hand do not end" if left == math.inf else f"those at hand are good for {left:.0f} s"
-            _log.warning(
-                "no new credentials from %s: %s; %s", self.name, error, meanwhile if left else "there are none"
-            )
         self._on_refresh("failed")
+
+    def _tell(self, problem: ConfigError | CredentialsError | None) -> None:
+        """Once for all failures in a row."""
+        if problem is not None and self._failures == 1:
+            _log.warning("no new credentials from %s: %s; %s", self.name, problem, self._at_hand())
 
     def _at_hand(self) -> str:
         left = self.seconds_left()

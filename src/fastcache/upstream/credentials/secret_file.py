@@ -55,6 +55,8 @@ def _from_json(text: str) -> Obtained:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON, line {error.lineno}") from None
+    except RecursionError:
+        raise ValueError("not JSON that credentials need") from None
     if document.get("Version") != 1:
         raise ValueError("Version is not 1")
     pair = key_pair(_text(document, "AccessKeyId"), _text(document, "SecretAccessKey"), _text(document, "SessionToken"))

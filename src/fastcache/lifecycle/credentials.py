@@ -1,0 +1,42 @@
+"""The credentials that the settings ask for, and what can be told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from fastcache.clock import Clock
+from fastcache.errors import CredentialsError
+from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.units import format_duration
+from fastcache.observe.redaction import masked_key_id
+from fastcache.protocol.aws_hosts import default_region
+from fastcache.upstream.credentials.choosing import open_credentials
+from fastcache.upstream.credentials.provider import CredentialProvider
+
+
+def provider_of(
+    settings: Settings,
+    environ: Mapping[str, str],
+    clock: Clock,
+    on_refresh: Callable[[str], None] = lambda outcome: None,
+) -> CredentialProvider:
+    """The provider of ``credentials``, not started; ConfigError when there can be none."""
+    region = settings.region or default_region(settings.endpoint.host)
+    return open_credentials(settings.credentials, environ, clock, region=region, on_refresh=on_refresh)
+
+
+async def tell_credentials(provider: CredentialProvider) -> str:
+    """Where the credentials come from, which they are as far as that may be shown, and for how long they are good.
+
+    Asks for them once, as a start does; ConfigError when there can be none.
+    """
+    await provider.start()
+    try:
+        key = masked_key_id(provider.current().access_key)
+    except CredentialsError:
+        return f"{provider.name}, none at the moment"
+    finally:
+        await provider.close()
+    left = provider.seconds_left()
+    until = "" if left == float("inf") else f", good for {format_duration(float(round(left)))}"
+    return f"{provider.name}, access key {key}{until}"

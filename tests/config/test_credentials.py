@@ -1,0 +1,117 @@
+"""The settings ``credentials`` and ``region``, and what ``fastcache check`` tells of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.config.conftest import Configure
+
+from fastcache.upstream.credentials.choosing import Choice
+
+CANARY = "canarySecret0123456789"
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIACANARYKEY", "AWS_SECRET_ACCESS_KEY": CANARY, "AWS_SESSION_TOKEN": CANARY}
+
+
+def test_credentials_and_region_are_read_from_any_source(configure: Configure) -> None:
+    settings = configure("\ncredentials: profile:nightly\n", environ={"FASTCACHE_REGION": "eu-west-1"})
+    assert (settings.credentials, settings.region) == (Choice("profile", "nightly"), "eu-west-1")
+
+
+def test_no_error_repeats_credentials_written_in_the_wrong_place(configure: Configure) -> None:
+    refusal = configure.refusal(flags={"credentials": f"AKIACANARYKEY:{CANARY}"})
+    assert refusal.startswith("flag --credentials: not one of auto | environment | profile:NAME | file:PATH")
+    assert "canary" not in refusal.lower()
+
+
+@pytest.mark.parametrize("region", ["eu west", "eu/west", "x" * 65])
+def test_what_no_signature_can_hold_is_no_region(configure: Configure, region: str) -> None:
+    assert "is not a region" in configure.refusal(flags={"region": region})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "region", "refused"),
+    [
+        ("https://s3.amazonaws.com", "eu-west-1", False),
+        ("https://s3.us-east-1.amazonaws.com", "eu-west-1", False),
+        ("https://s3.us-east-1.amazonaws.com", "cn-north-1", True),
+        ("https://s3.us-gov-west-1.amazonaws.com", "us-east-1", True),
+        ("https://s3.amazonaws.com", "garage", True),
+        ("https://s3.example.com", "garage", False),
+    ],
+)
+def test_a_region_must_be_one_of_the_same_part_of_aws(
+    configure: Configure, endpoint: str, region: str, refused: bool
+) -> None:
+    flags = {"endpoint": endpoint, "region": region}
+    if refused:
+        assert configure.refusal(flags=flags).startswith(f"flag --region: {endpoint}:443 has no region {region}")
+    else:
+        assert configure(flags=flags).region == region
+
+
+def check(tmp_path: Path, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FASTCACHE_"))}
+    mine = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true", **(environ or {})}
+    command = ["check", "-e", "http://origin.test", "--cache-dir", str(tmp_path / "cache"), *arguments]
+    return subprocess.run(
+        [sys.executable, "-m", "fastcache", *command],
+        env={**inherited, **mine},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def told(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 0, result.stderr
+    assert yaml.safe_load(result.stdout)["port"] == 3000
+    assert CANARY not in result.stdout + result.stderr
+    lines = [line for line in result.stdout.splitlines() if line.startswith("# credentials: ")]
+    return "\n".join(lines).removeprefix("# credentials: ")
+
+
+def test_check_tells_where_credentials_come_from_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/credentials").write_text(
+        f"[nightly]\naws_access_key_id = ASIANIGHTLYKEY\naws_secret_access_key = {CANARY}\n"
+    )
+    found = told(check(tmp_path, "--credentials", "auto", environ=KEYS))
+    assert found == "environment, access key AKIA***"
+    found = told(check(tmp_path, "--credentials", "profile:nightly"))
+    assert found == "profile nightly, access key ASIA***"
+
+
+def test_check_tells_how_long_credentials_are_good(tmp_path: Path) -> None:
+    path = tmp_path / "secrets"
+    path.touch(0o600)
+    expires = datetime.fromtimestamp(time.time() + 3600, UTC).isoformat()
+    path.write_text(
+        json.dumps({"Version": 1, "AccessKeyId": "ASIAFILEKEY", "SecretAccessKey": CANARY, "Expiration": expires})
+    )
+    found = told(check(tmp_path, "--credentials", f"file:{path}"))
+    assert found.startswith(f"file {path}, access key ASIA***, good for 3")
+    path.chmod(0o644)
+    result = check(tmp_path, "--credentials", f"file:{path}")
+    assert result.returncode == 2
+    assert (
+        result.stderr == f"fastcache: {path} has mode 0644, so that others can get at its secrets; chmod it to 0600\n"
+    )
+
+
+def test_check_tells_that_there_are_none_where_that_may_change(tmp_path: Path) -> None:
+    result = check(tmp_path, "--credentials", "instance")
+    assert told(result) == "the instance's role, none at the moment"
+    assert "it has none" in result.stderr
+
+
+def test_check_asks_for_no_credentials_where_nothing_is_signed(tmp_path: Path) -> None:
+    assert told(check(tmp_path, environ={"AWS_ACCESS_KEY_ID": "AKIAHALFOFAPAIR"})) == ""
