@@ -23,6 +23,10 @@ class ConfigError(FastcacheError):
     """A setting cannot be used; the text names the place (flag, variable, file:line) and the nearest valid name."""
 
 
+class KeysFileError(ConfigError):
+    """The file of access keys cannot be used; the text has a line for each problem and no word of a secret."""
+
+
 class RequestError(FastcacheError):
     """The client's request is refused before anything is sent to the origin.
 

@@ -59,6 +59,7 @@ def with_everything() -> Metrics:
     metrics.client_connections(2, 1)
     metrics.refused("host")
     metrics.hit_branch("answered", 5)
+    metrics.keys_reloaded("loaded")
     metrics.access_log_lines(3)
     metrics.access_log_dropped()
     metrics.access_log_error()
@@ -87,6 +88,7 @@ def test_every_report_is_rendered_with_its_value() -> None:
     assert values["fastcache_store_evicted_bytes_total", ()] == 800
     assert values["fastcache_client_connections_opened_total", ()] == 2
     assert values["fastcache_refused_total", (("reason", "host"),)] == 1
+    assert values["fastcache_keys_reloads_total", (("outcome", "loaded"),)] == 1
     assert values["fastcache_access_log_lines_total", ()] == 3
     assert values["fastcache_open_connections", ()] == 7
     once = (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 
 from fastcache.errors import ConfigError
 from fastcache.lifecycle.schema import BY_PATH, GROUPS, SETTINGS, Setting
+from fastcache.lifecycle.yaml_nodes import compose, line_of, nearest_name, read_limited, scalar_text
 
 CONFIG_VARIABLE = "FASTCACHE_CONFIG"
 ALIASES = {"ENDPOINT": "endpoint", "PORT": "port"}
@@ -25,8 +25,6 @@ _NOT_SETTINGS = re.compile(r"FASTCACHE_(?:TEST_.*|BUILD)")
 _SERVICE_VARIABLE = re.compile(r"FASTCACHE_(?:.+_)?(?:SERVICE_(?:HOST|PORT(?:_.+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_.+)?)")
 _SERVICE_PORT_VARIABLE = re.compile(r"FASTCACHE_(?:.+_)?PORT")
 _SERVICE_PORT_VALUE = re.compile(r"(?:tcp|udp|sctp)://")
-_LARGEST_FILE = 1024 * 1024
-_TEXT_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "timestamp"))
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,6 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(item for item in map(str.strip, text.split(",")) if item)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
 def read_flags(values: Mapping[str, Any]) -> Reading:
     """``values`` by flag name without dashes (``fill-window``); None and empty sequences were not given."""
     by_flag = {setting.flag_name: setting for setting in SETTINGS}
@@ -71,7 +64,7 @@ def read_flags(values: Mapping[str, Any]) -> Reading:
     for name, value in values.items():
         setting = by_flag.get(name)
         if setting is None:
-            nearest = _nearest(name, by_flag)
+            nearest = nearest_name(name, by_flag)
             reading.problems.append(f"flag --{name} is not known" + (f"; did you mean --{nearest}?" if nearest else ""))
             continue
         texts = [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
@@ -99,7 +92,7 @@ def read_environment(environ: Mapping[str, str]) -> Reading:
         elif variable not in by_variable:
             # Without the prefix, which would make everything look alike.
             known = (name.removeprefix(_PREFIX) for name in (*by_variable, CONFIG_VARIABLE))
-            nearest = _nearest(variable.removeprefix(_PREFIX), known)
+            nearest = nearest_name(variable.removeprefix(_PREFIX), known)
             hint = f"; did you mean {_PREFIX}{nearest}?" if nearest else ""
             reading.problems.append(f"variable {variable} is not known{hint}")
         elif value:
@@ -122,44 +115,30 @@ def _is_service_variable(variable: str, value: str) -> bool:
 
 def read_file(path: Path) -> Reading:
     """The settings in a YAML file. Raises ConfigError when it cannot be read as YAML at all."""
-    root = _compose(path)
+    root = compose(path, _content(path))
     reading = Reading()
     if root is None or root.tag == "tag:yaml.org,2002:null":
         return reading
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{_line(path, root)}: not a mapping; write one `key: value` a line")
+        raise ConfigError(f"{line_of(path, root)}: not a mapping; write one `key: value` a line")
     _read_mapping(path, root, (), reading)
     return reading
 
 
-def _compose(path: Path) -> yaml.Node | None:
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            content = stream.read(_LARGEST_FILE + 1)
+            return read_limited(stream)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; give the configuration file with -c") from error
-    if len(content) > _LARGEST_FILE:
-        raise ConfigError(f"{path}: larger than 1MiB; give the configuration file with -c")
-    try:
-        return yaml.compose(content, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: not UTF-8 text, or it holds control characters") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
-
-
-def _line(path: Path, node: yaml.Node) -> str:
-    return f"{path}:{node.start_mark.line + 1}"
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}; give the configuration file with -c") from None
 
 
 def _read_mapping(path: Path, mapping: yaml.MappingNode, prefix: tuple[str, ...], reading: Reading) -> None:
     seen: dict[str, str] = {}
     for key_node, value_node in mapping.value:
-        line = _line(path, key_node)
+        line = line_of(path, key_node)
         if not isinstance(key_node, yaml.ScalarNode):
             reading.problems.append(f"{line}: a key is a plain word, not a list or mapping")
             continue
@@ -187,12 +166,12 @@ def _key_hint(prefix: tuple[str, ...], key: str) -> str:
     elsewhere = [setting for setting in SETTINGS if normal in (setting.name, setting.flag_name, setting.path[-1])]
     if normal not in siblings and elsewhere:
         return f"; did you mean {': '.join(elsewhere[0].path)}?"
-    nearest = _nearest(normal, siblings)
+    nearest = nearest_name(normal, siblings)
     return f"; did you mean {nearest}?" if nearest else ""
 
 
 def _read_setting(path: Path, setting: Setting, key: yaml.Node, value: yaml.Node, reading: Reading) -> None:
-    place = f"{_line(path, key)}, key {setting.name}"
+    place = f"{line_of(path, key)}, key {setting.name}"
     if isinstance(value, yaml.SequenceNode):
         if not setting.kind.repeated:
             reading.problems.append(f"{place}: takes one value, not a list")
@@ -201,7 +180,7 @@ def _read_setting(path: Path, setting: Setting, key: yaml.Node, value: yaml.Node
         if len(items) == len(value.value):
             reading.given[setting.path] = Given(items, place)
         return
-    text = _scalar_text(value)
+    text = scalar_text(value)
     if text is None:
         what = "a list or one value" if setting.kind.repeated else "one value"
         reading.problems.append(f"{place}: has no value that can be used; write {what}, or remove the key")
@@ -211,16 +190,9 @@ def _read_setting(path: Path, setting: Setting, key: yaml.Node, value: yaml.Node
 
 def _texts(path: Path, setting: Setting, sequence: yaml.SequenceNode, reading: Reading) -> Iterator[tuple[str, str]]:
     for node in sequence.value:
-        place = f"{_line(path, node)}, key {setting.name}"
-        text = _scalar_text(node)
+        place = f"{line_of(path, node)}, key {setting.name}"
+        text = scalar_text(node)
         if text is None:
             reading.problems.append(f"{place}: an item is one value, not a list, a mapping or nothing")
         else:
             yield text.strip(), place
-
-
-def _scalar_text(node: yaml.Node) -> str | None:
-    """The text as written: whether YAML would make a number or a boolean of it does not matter here."""
-    if isinstance(node, yaml.ScalarNode) and node.tag in _TEXT_TAGS:
-        return str(node.value)
-    return None

@@ -109,15 +109,10 @@ HIT_BRANCH = Counter(
     "leased or their bytes not ready; or taken over by it in the middle.",
     ("outcome",),
 )
+KEYS_RELOADS = Counter("fastcache_keys_reloads_total", "Readings of the keys file after the first.", ("outcome",))
 LABELLED_COUNTERS = (
-    REQUESTS,
-    REFUSED,
-    HIT_BRANCH,
-    ORIGIN_REQUESTS,
-    ORIGIN_RESPONSES,
-    ORIGIN_ERRORS,
-    CREDENTIALS,
-    FILLS,
+    *(REQUESTS, REFUSED, HIT_BRANCH, ORIGIN_REQUESTS, ORIGIN_RESPONSES, ORIGIN_ERRORS, FILLS),
+    *(CREDENTIALS, KEYS_RELOADS),
 )
 COUNTERS = {counter.name: counter for counter in PLAIN_COUNTERS + LABELLED_COUNTERS}
 
@@ -149,6 +144,7 @@ GAUGES = {
             "they never do.",
             Merge.MIN,
         ),
+        Gauge("fastcache_keys", "Access keys in effect, disabled ones not counted.", Merge.MAX),
         Gauge("fastcache_loop_lag_last_seconds", "The newest sample of the event loop's lag.", Merge.MAX),
     )
 }

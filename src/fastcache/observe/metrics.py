@@ -197,6 +197,12 @@ class Metrics:
         """A small fill was not stored because write-behind was full."""
         self._add(catalogue.STORE_DROPPED.name)
 
+    # -- access keys
+
+    def keys_reloaded(self, outcome: str) -> None:
+        """The keys file was read again: ``loaded``, ``unchanged``, or ``failed`` and the keys before it stay."""
+        self._count_word(catalogue.KEYS_RELOADS.name, outcome)
+
     # -- access log
 
     def access_log_lines(self, n: int) -> None:
