@@ -51,7 +51,6 @@ class RefreshedCredentials:
         self._not_before = -math.inf
         self._next_look = math.inf
         self._told_expired = False
-        self._first: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def current(self) -> Credentials:
@@ -69,34 +68,32 @@ class RefreshedCredentials:
     async def start(self) -> None:
         """Begin to keep them fresh; returns with the first ones, or without any when that fails or takes too long."""
         loop = asyncio.get_running_loop()
-        self._first = loop.create_future()
-        self._task = loop.create_task(self._keep_fresh(self._first))
-        await asyncio.wait({self._first, self._task}, timeout=FIRST_WAIT, return_when=asyncio.FIRST_COMPLETED)
-        if self._first.done():
-            try:
-                self._first.result()
-            except ConfigError:
-                await self.close()
-                raise
-        elif self._task.done():
-            self._task.result()
+        first: asyncio.Future[None] = loop.create_future()
+        self._task = loop.create_task(self._keep_fresh(first))
+        await asyncio.wait({first}, timeout=FIRST_WAIT)
+        if first.done():
+            first.result()
         else:
-            self._first.cancel()
+            first.cancel()
             _log.warning("no credentials from %s after %.0f s; still trying", self.name, FIRST_WAIT)
+
+    def begin(self) -> None:
+        """Begin to keep them fresh, without a wait for the first ones; a source that can never give any only fails."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_fresh(None))
 
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def _keep_fresh(self, first: asyncio.Future[None]) -> None:
+    async def _keep_fresh(self, first: asyncio.Future[None] | None) -> None:
         problem = await self._refresh()
-        if isinstance(problem, ConfigError) and not first.done():
-            first.set_exception(problem)
-            return
-        self._tell(problem)
-        if not first.done():
+        if first is not None and not first.done():
+            if isinstance(problem, ConfigError):
+                first.set_exception(problem)
+                return
             first.set_result(None)
+        self._tell(problem)
         while True:
             await self._nap(max(_PRECISION, min(LONGEST_NAP, self._seconds_to_renewal(), self._seconds_to_look())))
             if await self._is_due():
