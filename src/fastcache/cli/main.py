@@ -12,7 +12,7 @@ import click
 from fastcache import __version__
 from fastcache.errors import ConfigError
 
-_COMMANDS = ("serve", "check", "demo", "bench")
+_COMMANDS = ("serve", "check", "keys", "demo", "bench")
 """Each is ``fastcache.cli.NAME``, a module with a click command called NAME."""
 
 

@@ -16,9 +16,7 @@ repeats what may be a secret: values of these fields, and names that do not look
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +25,8 @@ import yaml
 
 from fastcache.errors import ConfigError, KeysFileError
 from fastcache.lifecycle.kinds import SWITCH
-from fastcache.lifecycle.yaml_nodes import compose, line_of, nearest_name, read_limited, scalar_text
+from fastcache.lifecycle.private_file import read_private
+from fastcache.lifecycle.yaml_nodes import compose, line_of, nearest_name, scalar_text
 from fastcache.policy.access import AccessKey, Action, AllowRule, KeySet, Resource
 
 SECRET_SOURCES = ("secret_key", "secret_key_file", "secret_key_env")
@@ -40,6 +39,7 @@ MOST_RESOURCES = 256
 """Resources of a rule."""
 
 _ACCESS_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{2,127}")
+_ACCESS_KEY_FORM = "3 to 128 letters, digits and . _ : @ + -"
 _SECRET = re.compile(r"[!-~]{7,256}")
 _TOKEN = re.compile(r"[!-~]{1,4096}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -116,40 +116,6 @@ class KeysFile:
 _SECRET_FORM = "it must be 7 to 256 visible ASCII characters and nothing else"
 
 
-def read_private(path: Path) -> bytes:
-    """The bytes of a regular file that nobody but us (or root) can read or change; KeysFileError otherwise.
-
-    Links are followed, because a Kubernetes secret is one, and what is judged is the file that was opened.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise KeysFileError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        problem = _exposure(os.fstat(descriptor))
-        if problem is not None:
-            raise KeysFileError(f"{path}: {problem}")
-        with open(descriptor, "rb", closefd=False) as stream:
-            return read_limited(stream)
-    except OSError as error:
-        raise KeysFileError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise KeysFileError(f"{path}: {error}") from None
-    finally:
-        os.close(descriptor)
-
-
-def _exposure(status: os.stat_result) -> str | None:
-    """Why a file is not private, if it is not."""
-    if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file"
-    if status.st_uid not in (0, os.geteuid()):
-        return f"belongs to uid {status.st_uid}; it must be ours (uid {os.geteuid()}) or root's"
-    if status.st_mode & 0o077:
-        return f"others can reach it (mode {stat.S_IMODE(status.st_mode):04o}); chmod it to 0600"
-    return None
-
-
 def _secret_in(path: Path) -> str:
     try:
         content = read_private(path)
@@ -211,7 +177,7 @@ class _Reading:
         fields = self._fields(node, KEY_FIELDS, "a key")
         if fields is None:
             return None
-        access_key = self._text(fields, "access_key", _ACCESS_KEY, "3 to 128 letters, digits and . _ : @ + -")
+        access_key = self._text(fields, "access_key", _ACCESS_KEY, _ACCESS_KEY_FORM)
         if "access_key" not in fields:
             self.problem(node, "access_key is missing")
         sources = [name for name in SECRET_SOURCES if name in fields]
@@ -256,11 +222,9 @@ class _Reading:
     def _actions(self, node: yaml.Node) -> Iterator[Action]:
         for item, text in self._items(node, "actions", len(Action)):
             try:
-                yield Action(text)
-            except ValueError:
-                nearest = nearest_name(text.lower(), Action)
-                hint = f"; did you mean {nearest}?" if nearest else f"; write some of {', '.join(Action)}"
-                self.problem(item, f"{_shown('action', text)} is not known{hint}")
+                yield parse_action(text)
+            except ValueError as error:
+                self.problem(item, str(error))
 
     def _resources(self, node: yaml.Node) -> Iterator[Resource]:
         for item, text in self._items(node, "resources", MOST_RESOURCES):
@@ -317,6 +281,23 @@ class _Reading:
         except ValueError:
             self.problem(fields[name], f"{name} is neither on nor off")
             return True
+
+
+def parse_access_key(text: str) -> str:
+    """``text``, if it can name a key; else ValueError."""
+    if not _ACCESS_KEY.fullmatch(text):
+        raise ValueError(f"{text!r} cannot name a key; write {_ACCESS_KEY_FORM}")
+    return text
+
+
+def parse_action(text: str) -> Action:
+    """The action called ``text``; ValueError that names the nearest one."""
+    try:
+        return Action(text)
+    except ValueError:
+        nearest = nearest_name(text.lower(), Action)
+        hint = f"; did you mean {nearest}?" if nearest else f"; write some of {', '.join(Action)}"
+        raise ValueError(f"{_shown('action', text)} is not known{hint}") from None
 
 
 def _shown(what: str, name: str) -> str:
