@@ -4,16 +4,21 @@ The hit branch decides nothing. Here it is decided, right after an answer that t
 asking the origin, that the same request may be answered so until the TTL has passed: with the very header blocks that
 the engine would render, and the extents that it has just sent from. A lease rests on the entry as it is; the store ends
 it with any change (``storage.entry.Entry``), a raised fence ends it at once in every process.
+
+Where signatures are checked here, a lease is for those access keys only to which it was granted, each after the engine
+has verified and allowed a request of it; whenever the set of keys changes all of them have to be granted anew.
 """
 
 from __future__ import annotations
 
+from fastcache._core.access_keys import AccessKeys
 from fastcache._core.fields import render_fields
 from fastcache._core.leases import Leases
 from fastcache.clock import Clock
 from fastcache.model import ChecksumState, HeadRecord, Interval
 from fastcache.policy.freshness import Ttls
 from fastcache.policy.stored_headers import not_modified_headers, replay_changes_in, replayed_headers
+from fastcache.protocol.query import classify_query
 from fastcache.protocol.requests import RequestHead
 from fastcache.protocol.s3errors import xml_text
 from fastcache.storage.entry import Entry, Validation
@@ -26,6 +31,8 @@ _NOTHING = Interval(0, 0)
 _LOOKS = 4096
 """Leases looked at each time for ended ones."""
 _NEUTRAL_QUERY = b"?x-id=GetObject"
+GRANTS = 16
+"""Access keys that a lease can be granted to at a time, where signatures are checked; more take turns at the engine."""
 
 
 class HeldLease:
@@ -51,9 +58,15 @@ class HeldLease:
 
 
 class Lessor:
-    """Publishes leases, and lets go what they held when they are through. Loop thread only."""
+    """Publishes leases, and lets go what they held when they are through. Loop thread only.
 
-    def __init__(self, leases: Leases, store: Store, clock: Clock, ttls: Ttls) -> None:
+    ``keys`` are those whose signatures the hit branch checks; None where it checks none and answers anybody.
+    """
+
+    def __init__(
+        self, leases: Leases, store: Store, clock: Clock, ttls: Ttls, keys: AccessKeys | None = None
+    ) -> None:  # fmt: skip
+        self._keys = keys
         self._leases = leases
         self._store = store
         self._clock = clock
@@ -65,27 +78,44 @@ class Lessor:
         """The index that the hit branch reads."""
         return self._leases
 
-    def offer(self, head: RequestHead, entry: Entry, record: HeadRecord, interval: Interval | None) -> None:
+    def offer(
+        self, head: RequestHead, entry: Entry, record: HeadRecord, interval: Interval | None, *,
+        access_key: bytes | None = None, key_serial: int = 0,
+    ) -> None:  # fmt: skip
         """Lease what was just answered to requests like ``head``: ``interval`` of the object, or None for an answer
         without stored bytes.
 
-        The answer rested on the entry's proof alone; had the request demanded more, it would not be recognised.
+        The answer rested on the entry's proof alone; had the request demanded more, it would not be recognised. Where
+        signatures are checked here, ``access_key`` made this one and may read the object by the set of keys that has
+        ``key_serial``; nothing is leased to anybody else, or once that set is not in force any more.
         """
-        name = _name(head)
+        if self._keys is None:
+            self._lease(_name(head), entry, record, interval)
+            return
+        slot = -1 if access_key is None else self._keys.slot_of(access_key, key_serial)
+        if slot >= 0:
+            lease_id = self._lease(_signed_name(head), entry, record, interval)
+            self._leases.grant(lease_id, self._keys.generation, slot)
+
+    def _lease(
+        self, name: tuple[bytes, bytes] | None, entry: Entry, record: HeadRecord, interval: Interval | None
+    ) -> int:
+        """The id of a lease that answers for what was asked, 0 when there is none."""
         proof = entry.validation
         if name is None or proof is None or entry.head is not record or entry.voided:
-            return
+            return 0
         # Not by a look at the entry's leases: a client may spell a name in as many ways as there is room for leases.
         former = self._held.get(self._leases.lookup(*name))
         if former is not None and former.entry is not entry:
             former = None
         if former is not None and self._suffices(former, proof, interval):
-            return
+            return former.id
         pins = self._store.pin(entry, interval or _NOTHING)
         if pins is None or not pins.raw:
-            return
-        self._publish(name, entry, record, proof, pins, former)
+            return 0
+        lease_id = self._publish(name, entry, record, proof, pins, former)
         self.collect()
+        return lease_id
 
     def record_of(self, lease_id: int) -> HeadRecord | None:
         """What a lease answers with; None when it is not known any more."""
@@ -135,7 +165,7 @@ class Lessor:
     def _publish(
         self, name: tuple[bytes, bytes], entry: Entry, record: HeadRecord, proof: Validation, pins: Pins,
         former: HeldLease | None,
-    ) -> None:  # fmt: skip
+    ) -> int:  # fmt: skip
         if former is not None:
             pins.add(former.pins.extents)
         extents = sorted(pins.extents, key=lambda extent: extent.start)
@@ -172,11 +202,11 @@ class Lessor:
         finally:
             if not lease_id:
                 pins.release()
-        if not lease_id:
-            return
-        lease = HeldLease(self, lease_id, name, entry, record, proof, pins)
-        self._held[lease_id] = lease
-        entry.leases.add(lease)
+        if lease_id:
+            lease = HeldLease(self, lease_id, name, entry, record, proof, pins)
+            self._held[lease_id] = lease
+            entry.leases.add(lease)
+        return lease_id
 
 
 def _name(head: RequestHead) -> tuple[bytes, bytes] | None:
@@ -187,3 +217,11 @@ def _name(head: RequestHead) -> tuple[bytes, bytes] | None:
     if head.http_10 or not target.startswith(b"/") or b"?" in target:
         return None
     return head.host, target
+
+
+def _signed_name(head: RequestHead) -> tuple[bytes, bytes] | None:
+    """The same, where the query may hold what signs the request beside what is neutral."""
+    path, _, query = head.target.partition(b"?")
+    if head.http_10 or not path.startswith(b"/") or not classify_query(query).is_plain_or_presigned:
+        return None
+    return head.host, path

@@ -7,6 +7,7 @@ from functools import partial
 from fastcache._core.hit_log import HitLog
 from fastcache._core.hits import STATUSES, Hits
 from fastcache._core.leases import Leases
+from fastcache._core.sigv4 import Verifier
 from fastcache.engine.exchange import HOST_ID
 from fastcache.engine.serving import REFUSALS
 from fastcache.model import Result
@@ -21,9 +22,12 @@ _LOG_BYTES = 4 * 1024 * 1024
 
 
 def build_hits(
-    leases: Leases, metrics: Metrics, access_log: AccessLog, limits: HeadLimits, *, parser: str
-) -> tuple[Hits, HitLog | None]:
-    """The branch for one reactor, and where it notes hits down if the access log wants to know of them."""
+    leases: Leases, metrics: Metrics, access_log: AccessLog, limits: HeadLimits, *, parser: str,
+    verifier: Verifier | None = None,
+) -> tuple[Hits, HitLog | None]:  # fmt: skip
+    """The branch for one reactor, and where it notes hits down if the access log wants to know of them. With a
+    ``verifier`` it answers only whose signature that has checked."""
+    plain = partial(plain_fields, limits=limits, any_query=verifier is not None)
     log = hit_log(access_log.mode)
     hits = Hits(
         leases,
@@ -39,8 +43,9 @@ def build_hits(
         SENT_BYTES_SLOT,
         [error_pieces(*REFUSALS[status], HOST_ID.decode()) for status in (412, 416)],
         log=log,
-        parser=partial(plain_fields, limits=limits) if parser == "httptools" else None,
+        parser=plain if parser == "httptools" else None,
         max_fields=limits.fields,
+        verifier=verifier,
     )
     return hits, log
 
