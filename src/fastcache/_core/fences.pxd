@@ -1,6 +1,13 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 
+cdef extern from "atomics.h" nogil:
+    uint64_t fc_load(const uint64_t *word)
+    void fc_store(uint64_t *word, uint64_t value)
+    uint64_t fc_raise(uint64_t *word)
+    uint64_t fc_settle(uint64_t *word, uint64_t value)
+
+
 cdef extern from "fences.h" nogil:
     ctypedef struct fc_fences:
         uint64_t magic
@@ -8,9 +15,6 @@ cdef extern from "fences.h" nogil:
         uint64_t *objects
         uint64_t *buckets
     uint64_t FC_FENCES_MAGIC
-    uint64_t fc_load(const uint64_t *counter)
-    void fc_raise(uint64_t *counter)
-    uint64_t fc_settle(uint64_t *field, uint64_t value)
     unsigned fc_stripe(const uint8_t *digest)
 
 

@@ -6,6 +6,7 @@ published, ``is_current`` tells whether the object (or its bucket) was written o
 """
 
 from libc.stdint cimport uint8_t, uint64_t
+from posix.types cimport off_t
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from libc.errno cimport errno
 
@@ -24,18 +25,21 @@ cdef bytes checked(bytes digest):
 
 
 cdef class Fences:
-    """The fences of one supervisor life. ``epoch`` is random, so that a token of another life is never current."""
+    """The fences of one supervisor life. ``epoch`` is random, so that a token of another life is never current.
 
-    def __cinit__(self, fd=None):
+    ``fd`` and ``offset`` (of a page) say where they lie in memory that is shared; without, they are this process's own.
+    """
+
+    def __cinit__(self, fd=None, uint64_t offset=0):
         cdef void *address
         cdef uint64_t epoch
         if fd is None:
             address = mmap(NULL, sizeof(fc_fences), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)
         else:
             # A shorter file would turn a read behind its end into SIGBUS.
-            if os.fstat(fd).st_size != sizeof(fc_fences):
-                raise ValueError(f"shared fences need a file of exactly {SIZE} bytes")
-            address = mmap(NULL, sizeof(fc_fences), PROT_READ | PROT_WRITE, MAP_SHARED, <int>fd, 0)
+            if os.fstat(fd).st_size < <Py_ssize_t>(offset + sizeof(fc_fences)):
+                raise ValueError(f"shared fences need {SIZE} bytes of the file")
+            address = mmap(NULL, sizeof(fc_fences), PROT_READ | PROT_WRITE, MAP_SHARED, <int>fd, <off_t>offset)
         if address == MAP_FAILED:
             raise OSError(errno, os.strerror(errno))
         self.shared = <fc_fences *>address
