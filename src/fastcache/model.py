@@ -7,7 +7,7 @@ import functools
 import hashlib
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in order, names in the case they arrived in, values without surrounding white space."""
@@ -104,6 +104,16 @@ class Generation:
     def __post_init__(self) -> None:
         state = hashlib.blake2b(unquoted_etag(self.etag), digest_size=16, salt=self.size.to_bytes(8, "little"))
         object.__setattr__(self, "tag", state.digest())
+
+
+class Identity(Protocol):
+    """What an object is filed and fenced under; an ``ObjectId`` knows more."""
+
+    @property
+    def digest(self) -> bytes: ...
+
+    @property
+    def bucket_digest(self) -> bytes: ...
 
 
 class Part(NamedTuple):

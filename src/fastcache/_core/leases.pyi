@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 from fastcache._core.extents import ExtentState
 from fastcache._core.fences import Fences
-from fastcache.model import FenceToken, ObjectId
+from fastcache.model import FenceToken, Identity
 
 class Leases:
     published: int
@@ -17,7 +17,7 @@ class Leases:
         self,
         host: bytes,
         path: bytes,
-        object_id: ObjectId,
+        object_id: Identity,
         token: FenceToken,
         *,
         proved_at: float,

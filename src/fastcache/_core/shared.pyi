@@ -10,8 +10,7 @@ class Cell(enum.IntEnum):
     CONNECTIONS = 4
     HANDED = 5
     TAKEN = 6
-    EVICTED = 7
-    CHANGED = 8
+    EVICTIONS = 7
 
 def create(places: int, number_bytes: int) -> int: ...
 

@@ -35,10 +35,8 @@ class Cell(enum.IntEnum):
     """Raised by others: connections that were handed to the worker slot of this place."""
     TAKEN = 6
     """How many of them it has taken over."""
-    EVICTED = 7
-    """In the keeper's place: bytes evicted since it began."""
-    CHANGED = 8
-    """In the keeper's place: how often files were removed of which others may hold descriptors."""
+    EVICTIONS = 7
+    """In the keeper's place: how often it has evicted something, of which others may hold descriptors."""
 
 
 cdef uint64_t whole_pages(uint64_t size):

@@ -111,7 +111,7 @@ class Commits:
         digest = entry.object_id.digest
         async with self._disk.locks.hold(digest):
             try:
-                if not entry.loaded:
+                if not self._disk.knows(entry):
                     await self._disk.load_locked(entry)
             except (OSError, StorageError) as error:
                 self._disk.note(error, layout.object_directory(digest))
@@ -135,6 +135,7 @@ class Commits:
                 self._disk.space.add(change.size - reserved)
             extent = Extent(digest, tag, interval.start, interval.end, whole=whole, size=change.size)
             extent.mark_all_verified()  # the sums were made from the very bytes that were written
+            self._disk.committed(entry, extent)
             if whole:
                 entry.disk_head = head
             if self.acceptable(entry, tag, token):

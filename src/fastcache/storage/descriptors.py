@@ -37,6 +37,8 @@ class Descriptors:
         self._files = files
         self._limit = limit
         self._released = released
+        self.opened: set[Extent] = set()
+        """All that are open, for a reader, a lease or nobody."""
         self._idle: OrderedDict[Extent, None] = OrderedDict()
         self._opening: dict[Extent, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -79,6 +81,7 @@ class Descriptors:
                 self._files.open_file, extent.path, expected_header(extent, generation)
             )
             extent.header, extent.data_offset = header, header.data_offset
+            self.opened.add(extent)
         finally:
             del self._opening[extent]
             self.unpin(extent)
@@ -90,6 +93,7 @@ class Descriptors:
 
     def _close(self, extents: list[Extent]) -> None:
         fds = [extent.fd for extent in extents]
+        self.opened.difference_update(extents)
         for extent in extents:
             extent.fd = -1  # from here on nobody else can take the descriptor
             extent.closing += 1

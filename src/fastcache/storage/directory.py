@@ -33,11 +33,11 @@ class CacheDirectory:
         self.path = path
         self.fd = fd
         self.store_id = store_id
-        self._lock_fd = lock_fd
+        self.lock_fd = lock_fd
 
     def release(self) -> None:
         """Give the lock back; another process may open the directory at once."""
-        failed = close_all((self.fd, self._lock_fd))
+        failed = close_all((self.fd, self.lock_fd))
         if failed is not None:
             logger.warning("cache directory %s: closing: %s", self.path, failed.strerror)
 

@@ -21,11 +21,13 @@ from fastcache.model import Codec, FenceToken, HeadRecord
 from fastcache.storage import layout
 from fastcache.storage.descriptors import Descriptors, expected_header
 from fastcache.storage.entry import DISK_BLOCK, Entry, Extent, disk_bytes, same_content
-from fastcache.storage.eviction import ColdObjects, EvictionQueues
+from fastcache.storage.eviction import ColdObjects, EvictionQueues, Unqueued
 from fastcache.storage.files import Change, Files
 from fastcache.storage.io_threads import IoThreads
 from fastcache.storage.locks import ObjectLocks
 from fastcache.storage.metrics import StoreCounter, StoreMetrics
+from fastcache.storage.reconciling import reconcile
+from fastcache.storage.sharing import Share
 from fastcache.storage.space import Space
 
 logger = logging.getLogger("fastcache.storage")
@@ -35,8 +37,9 @@ class ObjectDisk:
     """Everything that changes files on behalf of an entry. Loop thread only; blocking work goes to the I/O threads."""
 
     def __init__(
-        self, io: IoThreads, files: Files, space: Space, descriptors: Descriptors, fences: Fences, metrics: StoreMetrics
-    ) -> None:
+        self, io: IoThreads, files: Files, space: Space, descriptors: Descriptors, fences: Fences,
+        metrics: StoreMetrics, share: Share | None = None,
+    ) -> None:  # fmt: skip
         self.io = io
         self.files = files
         self.space = space
@@ -45,11 +48,13 @@ class ObjectDisk:
         self.metrics = metrics
         self.entries: OrderedDict[bytes, Entry] = OrderedDict()
         """The objects in memory, the longest unused first."""
-        self.queues = EvictionQueues()
         self.cold = ColdObjects()
         self.locks = ObjectLocks()
         self.touched: set[bytes] | None = None
         """While the recovery scan reads a part of the directory: objects whose files changed meanwhile."""
+        self.share = share
+        self._counts_files = share is None or share.counts_files
+        self.queues = EvictionQueues() if self._counts_files else Unqueued()
         self._sequence = 0
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -80,7 +85,7 @@ class ObjectDisk:
 
     def next_part(self) -> str:
         self._sequence += 1
-        return layout.part_file(0, self._sequence)
+        return layout.part_file(0 if self.share is None else self.share.owner, self._sequence)
 
     def note(self, error: OSError | StorageError, what: str) -> None:
         """Count and log what went wrong; a full disk stops fills and starts the evictor."""
@@ -121,12 +126,38 @@ class ObjectDisk:
         if self.touched is not None:
             self.touched.add(digest)
 
+    # -- sharing the directory with other processes
+
+    def knows(self, entry: Entry) -> bool:
+        """Whether the entry says what the disk holds, as far as anybody has told."""
+        if self.share is None or not entry.loaded:
+            return entry.loaded
+        return entry.changes == self.share.memory.changes(entry.object_id.digest)
+
+    def hold_while_open(self, extent: Extent) -> None:
+        """Count the bytes of a file that lost its name until it is closed, if nobody else does any more."""
+        if self.share is not None:
+            self.space.add(self.share.count_while_open(extent))
+
+    def _follow(self, entry: Entry, change: Change) -> None:
+        """Our own change: no reason to read the directory again, if nobody else's came before it."""
+        if self.share is not None and change.changes_before is not None:
+            if entry.changes == change.changes_before:
+                entry.changes += 1
+            if self.share.telling is not None:
+                self.share.telling.changed(entry)
+
+    def committed(self, entry: Entry, extent: Extent) -> None:
+        """An extent is on the disk: the keeper will count it in our place."""
+        if self.share is not None and self.share.telling is not None:
+            self.share.telling.counted(entry, extent)
+
     # -- loading
 
     async def load(self, entry: Entry) -> None:
         """Learn what the disk holds of an object. Raises OSError or StorageError and leaves the entry as it was."""
         async with self.locks.hold(entry.object_id.digest):
-            if not entry.loaded:
+            if not self.knows(entry):
                 await self.load_locked(entry)
 
     async def load_locked(self, entry: Entry) -> None:
@@ -141,7 +172,11 @@ class ObjectDisk:
             self.metrics.count(StoreCounter.CORRUPT_FILES)
             logger.warning("discarded %s", oddity)
         self.space.free(self.cold.take(digest))
-        entry.loaded = True
+        if entry.loaded:
+            reconcile(self, entry, found)
+        entry.loaded, entry.changes = True, found.changes
+        if not self._counts_files:
+            found.overhead = 0
         entry.directory, entry.overhead, entry.void_on_disk = found.directory, found.overhead, found.voided
         entry.disk_head = found.head
         self.space.add(found.overhead)
@@ -150,7 +185,10 @@ class ObjectDisk:
             entry.voided = entry.voided or found.voided
         if found.head is not None:
             tag = found.head.generation.tag
-            extents = [Extent(digest, tag, e.start, e.end, whole=found.whole, size=e.size) for e in found.extents]
+            extents = [
+                Extent(digest, tag, e.start, e.end, whole=found.whole, size=e.size if self._counts_files else 0)
+                for e in found.extents
+            ]
             for extent in extents:
                 self.space.add(extent.size)
                 if entry.is_generation(tag):
@@ -170,7 +208,9 @@ class ObjectDisk:
     async def settle(self, entry: Entry) -> None:
         """Remove, rewrite and mark until disk and memory agree, or the disk refuses."""
         async with self.locks.hold(entry.object_id.digest):
-            if entry.loaded:
+            if entry.loaded and not self.knows(entry):
+                await self.load_locked(entry)
+            elif entry.loaded:
                 await self.settle_locked(entry)
 
     def settle_task(self, entry: Entry) -> asyncio.Task[object]:
@@ -200,6 +240,8 @@ class ObjectDisk:
             if doomed or remove_directory or head is not None or unvoid:
                 if not await self._settle_files(entry, doomed, remove_directory, head, unvoid):
                     return
+                if remove_directory and entry.directory:
+                    return  # another process uses it: whoever looks next reads what is in there
                 continue
             if whole is not None and outdated and await self._rewrite_whole(entry, whole):
                 continue
@@ -214,7 +256,7 @@ class ObjectDisk:
             digest,
             self.next_part(),
             unlink=[extent.name for extent in doomed if not extent.whole],
-            unlink_whole=any(extent.whole for extent in doomed),
+            unlink_whole=[extent.tag for extent in doomed if extent.whole],
             remove_directory=remove_directory,
             head=head,
             unvoid=unvoid,
@@ -225,6 +267,7 @@ class ObjectDisk:
             if change.whole_unlinked if extent.whole else extent.name in change.unlinked:
                 extent.linked = False
                 entry.doomed.remove(extent)
+                self.hold_while_open(extent)
                 self.release(extent)
         if not entry.doomed and not len(entry.extents):
             entry.disk_head = None
@@ -247,6 +290,7 @@ class ObjectDisk:
         entry.overhead = overhead
         if change.void is not None:
             entry.void_on_disk = change.void
+        self._follow(entry, change)
 
     async def _rewrite_whole(self, entry: Entry, old: Extent) -> bool:
         """Give a whole object's file the current head; without room for both the old one stays, its bytes are true."""
@@ -272,11 +316,14 @@ class ObjectDisk:
         if change.size is None:
             self.space.free(size)
             return False
+        self._follow(entry, change)
         new = Extent(old.digest, old.tag, old.start, old.end, whole=True, size=change.size)
+        self.committed(entry, new)
         self.space.free(size - change.size)
         entry.disk_head = head
         # The rename took the old file's name away, whatever became of the extent in memory meanwhile.
         old.linked = False
+        self.hold_while_open(old)
         if entry.extents.remove(old.start, old):
             old.doomed = True
             self.queues.remove(old)
@@ -293,7 +340,7 @@ class ObjectDisk:
     async def mark_void(self, entry: Entry) -> None:
         """Make durable that the object must be proved again, if anything of it is stored. Raises OSError."""
         async with self.locks.hold(entry.object_id.digest):
-            if entry.loaded and not entry.on_disk:
+            if self.knows(entry) and not entry.on_disk:
                 return
             entry.void_on_disk = await self.io.run(self.files.mark_void, entry.object_id.digest)
             if not entry.voided and entry.loaded:

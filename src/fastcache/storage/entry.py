@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from fastcache._core.extent_codec import FileHeader
 from fastcache._core.extents import ExtentState
 from fastcache._core.intervals import Intervals
-from fastcache.model import FenceToken, HeadRecord, ObjectId
+from fastcache.model import FenceToken, HeadRecord, Identity
 from fastcache.storage import layout
 
 DISK_BLOCK = 4096
@@ -95,6 +95,7 @@ class Entry:
         "_head",
         "_validation",
         "_voided",
+        "changes",
         "directory",
         "disk_head",
         "doomed",
@@ -108,7 +109,7 @@ class Entry:
         "void_on_disk",
     )
 
-    def __init__(self, object_id: ObjectId, sent: int = 0) -> None:
+    def __init__(self, object_id: Identity, sent: int = 0) -> None:
         self.object_id = object_id
         self.leases: set[Lease] = set()
         self._head: HeadRecord | None = None
@@ -119,6 +120,8 @@ class Entry:
         self.extents: Intervals[Extent] = Intervals()
         """The committed extents of the head's generation."""
         self.loaded = False
+        self.changes = 0
+        """In a directory that is shared: how often files of such objects had been changed when it was read."""
         self.users = 0
         """Fills, readers and disk operations under way: an entry in use is not forgotten."""
         self.doomed: list[Extent] = []

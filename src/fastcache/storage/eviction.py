@@ -142,3 +142,13 @@ class EvictionQueues:
         self._main_bytes -= extent.size
         extent.queue = NONE
         return extent
+
+
+class Unqueued(EvictionQueues):
+    """For a store whose extents are evicted by somebody else."""
+
+    def add(self, extent: Extent) -> None:
+        return None
+
+    def add_known(self, extent: Extent) -> None:
+        return None

@@ -42,6 +42,8 @@ class Change:
     head_size: int | None = None
     void: bool | None = None
     size: int | None = None
+    changes_before: int | None = None
+    """In a directory that is shared: how often files of such objects had been changed before."""
     error: OSError | None = None
 
 
@@ -163,22 +165,24 @@ class Files(Loading):
         self.sync_directory(directory)
 
     def settle(
-        self, digest: bytes, part: str, *, unlink: Sequence[str] = (), unlink_whole: bool = False,
+        self, digest: bytes, part: str, *, unlink: Sequence[str] = (), unlink_whole: Sequence[bytes] = (),
         remove_directory: bool = False, head: HeadRecord | None = None, unvoid: bool = False,
     ) -> Change:  # fmt: skip
-        """Remove and rewrite what no longer agrees with memory, in the order that a crash may cut anywhere."""
+        """Remove and rewrite what no longer agrees with memory, in the order that a crash may cut anywhere.
+
+        ``unlink_whole``: the generations of which the whole object's file is to go.
+        """
         change = Change()
         directory = layout.object_directory(digest)
         try:
             if unlink_whole:
-                self._unlink(layout.object_file(digest))
+                self._unlink_whole(digest, unlink_whole)
                 change.whole_unlinked = True
             for name in unlink:
                 self._unlink(f"{directory}/{name}")
                 change.unlinked.add(name)
             if remove_directory:
-                self._remove_directory(digest)
-                change.directory = False
+                change.directory = not self._remove_unused_directory(digest)
             if head is not None:
                 self._write_head(digest, head, part, change)
             if unvoid:
@@ -187,6 +191,13 @@ class Files(Loading):
         except OSError as error:
             change.error = error
         return change
+
+    def _unlink_whole(self, digest: bytes, tags: Sequence[bytes]) -> None:
+        self._unlink(layout.object_file(digest))
+
+    def _remove_unused_directory(self, digest: bytes) -> bool:
+        self._remove_directory(digest)
+        return True
 
     def rewrite_whole(self, part: str, header: FileHeader, source: str, expected: FileHeader) -> Change:
         """Give a whole object's file another head: a new file with the same, verified data takes its name."""

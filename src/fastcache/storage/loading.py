@@ -39,6 +39,8 @@ class Found:
     overhead: int = 0
     extents: list[FoundExtent] = field(default_factory=list)
     voided: bool = False
+    changes: int = 0
+    """In a directory that is shared: how often files of such objects had been changed before we looked."""
     oddities: list[str] = field(default_factory=list)
 
 

@@ -26,13 +26,14 @@ class ScannedObject(NamedTuple):
     """False when nothing can be served from it: a directory without head or extents, a marker of nothing."""
 
 
-def remove_parts(root: int) -> int:
-    """Delete everything in ``fills/``: whoever wrote it is dead, because the directory's lock is ours."""
+def remove_parts(root: int, owner: int | None = None) -> int:
+    """Delete what is in progress in ``fills/``: all of it, while nobody but us has the directory's lock, or what was a
+    dead owner's."""
     removed = 0
     directory = os.open(layout.FILLS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     try:
         for name in os.listdir(directory):
-            if layout.is_part_name(name):
+            if layout.is_part_name(name) and (owner is None or name.startswith(f"{owner}-")):
                 os.unlink(name, dir_fd=directory)
                 removed += 1
     finally:

@@ -37,28 +37,40 @@ class Space:
         return self._used
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether somebody waits for room."""
+        return bool(self._waiting)
+
+    @property
     def disk_is_full(self) -> bool:
         """Whether the file system itself refused bytes a moment ago, and no room was made since."""
         return self._clock.boot() < self._full_until
 
     def add(self, size: int) -> None:
         """Count bytes that are there already."""
-        self._used += size
-        if self._used > self._high:
+        self._count(size)
+        self.look()
+
+    def look(self) -> None:
+        """Start the evictor when too much is used."""
+        if self.used > self._high:
             self._start_evictor()
 
     def free(self, size: int) -> None:
         """Stop counting bytes that are gone."""
-        self._used -= size
+        self._count(-size)
         assert self._used >= 0, "more bytes freed than taken"
-        self._serve_waiting()
+        self.serve_waiting()
+
+    def _count(self, size: int) -> None:
+        self._used += size
 
     async def reserve(self, size: int) -> None:
         """Take ``size`` bytes before they are written, waiting for the evictor when there is no room.
 
         Raises StorageError when there is none within two seconds.
         """
-        if not self._waiting and self._used + size <= self.capacity:
+        if not self._waiting and self.used + size <= self.capacity:
             self.add(size)
             return
         if size > self.capacity:
@@ -83,13 +95,14 @@ class Space:
 
     def _forget(self, waiter: asyncio.Future[None]) -> None:
         self._waiting = deque(item for item in self._waiting if item[1] is not waiter)
-        self._serve_waiting()
+        self.serve_waiting()
 
-    def _serve_waiting(self) -> None:
-        while self._waiting and self._used + self._waiting[0][0] <= self.capacity:
+    def serve_waiting(self) -> None:
+        """Give what there is now to those who wait for it."""
+        while self._waiting and self.used + self._waiting[0][0] <= self.capacity:
             size, waiter = self._waiting.popleft()
             if not waiter.done():
-                self._used += size
+                self._count(size)
                 waiter.set_result(None)
 
     def note_disk_full(self, wanted: int) -> None:
@@ -104,20 +117,21 @@ class Space:
 
     def _excess(self) -> int:
         waiting = sum(size for size, _ in self._waiting)
-        excess = max(self._used - self._low if self._used > self._high else 0, self._used + waiting - self.capacity)
+        used = self.used
+        excess = max(used - self._low if used > self._high else 0, used + waiting - self.capacity)
         return max(excess, self._demand)
 
     async def _evict(self) -> None:
         while (excess := self._excess()) > 0:
-            before = self._used
+            before = self.used
             progress = await self._make_room(excess)
-            self._demand = max(0, self._demand - max(0, before - self._used))
+            self._demand = max(0, self._demand - max(0, before - self.used))
             if not progress:
                 self._demand = 0
                 return
             if not self._demand:
                 self._full_until = 0.0
-            if self._used <= self._high and not self._waiting and not self._demand:
+            if self.used <= self._high and not self._waiting and not self._demand:
                 return
 
     async def close(self) -> None:

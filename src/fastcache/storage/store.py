@@ -7,7 +7,7 @@ import asyncio
 from fastcache._core.fences import Fences
 from fastcache.clock import Clock
 from fastcache.errors import CacheDirectoryError, StorageError
-from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
+from fastcache.model import FenceToken, HeadRecord, Identity, Interval, ObjectId
 from fastcache.policy.storable import merge_known
 from fastcache.storage import directory as cache_directory
 from fastcache.storage import recovery
@@ -22,6 +22,8 @@ from fastcache.storage.pins import Pins
 from fastcache.storage.reader import RangeReader
 from fastcache.storage.scanner import Scanner
 from fastcache.storage.settings import StoreSettings, StoreStats
+from fastcache.storage.shared_files import SharedFiles
+from fastcache.storage.sharing import Share, SharedSpace
 from fastcache.storage.space import Space
 from fastcache.storage.writer import SMALL_FILL, FillWriter
 
@@ -41,7 +43,7 @@ class Store:
 
     def __init__(
         self, settings: StoreSettings, held: cache_directory.CacheDirectory, io: IoThreads, fences: Fences,
-        clock: Clock, metrics: StoreMetrics,
+        clock: Clock, metrics: StoreMetrics, share: Share | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self._held = held
@@ -49,11 +51,13 @@ class Store:
         self._fences = fences
         self._clock = clock
         self._metrics = metrics
-        files = Files(held.fd, fsync=settings.durability == "fsync")
-        self._descriptors = Descriptors(io, files, settings.idle_descriptors, self._released)
+        fsync = settings.durability == "fsync"
+        files = Files(held.fd, fsync=fsync) if share is None else SharedFiles(held.fd, fsync=fsync, share=share)
+        self._descriptors = Descriptors(io, files, settings.idle_descriptors, lambda extent: self._disk.release(extent))
         headroom = max(settings.capacity // 50, min(2 * settings.extent_size, settings.capacity // 8))
-        self._space = Space(settings.capacity, headroom, clock, self._make_room)
-        self._disk = ObjectDisk(io, files, self._space, self._descriptors, fences, metrics)
+        of_bytes = (settings.capacity, headroom, clock, self._make_room)
+        self._space = Space(*of_bytes) if share is None else SharedSpace(*of_bytes, share)
+        self._disk = ObjectDisk(io, files, self._space, self._descriptors, fences, metrics, share)
         self._evictor = Evictor(self._disk)
         self._entries = self._disk.entries
         self._loading: dict[bytes, asyncio.Task[object]] = {}
@@ -63,9 +67,6 @@ class Store:
         self._scan: asyncio.Task[object] | None = None
         self._scanner = Scanner(self._disk, clock)
         self._closed = False
-
-    def _released(self, extent: Extent) -> None:
-        self._disk.release(extent)
 
     async def _make_room(self, wanted: int) -> bool:
         return await self._evictor.make_room(wanted)
@@ -109,6 +110,7 @@ class Store:
         await asyncio.wait({asyncio.ensure_future(self._disk.idle())}, timeout=CLOSE_PATIENCE)
         await asyncio.wait({asyncio.ensure_future(self._descriptors.close())}, timeout=CLOSE_PATIENCE)
         await self._io.close()
+        self._disk.files.close()
         self._held.release()
 
     def stats(self) -> StoreStats:
@@ -139,17 +141,25 @@ class Store:
         A broken or slow disk is a miss: an entry that stands for nothing and is not kept.
         """
         known = self.peek(oid)
-        if known is not None:
+        if known is not None and self._is_usable(known):
             return known
         if not self._io.available or self._closed:
             return Entry(oid)
         entry = self._entry(oid)
-        loading = self._loading.get(oid.digest)
-        if loading is None:
-            loading = self._disk.spawn_for(entry, self._load(entry), "fastcache-load")
-            self._loading[oid.digest] = loading
-        await asyncio.wait({loading}, timeout=PATIENCE)
+        await self.refresh(entry)
         return entry if entry.loaded else Entry(oid)
+
+    async def refresh(self, entry: Entry) -> None:
+        """Read what the disk holds of an object, if memory does not know; waits for it no longer than PATIENCE."""
+        digest = entry.object_id.digest
+        loading = self._loading.get(digest)
+        if loading is None:
+            loading = self._loading[digest] = self._disk.spawn_for(entry, self._load(entry), "fastcache-load")
+        await asyncio.wait({loading}, timeout=PATIENCE)
+
+    def _is_usable(self, entry: Entry) -> bool:
+        """Whether what memory says of an object will do, without a look at the disk."""
+        return True
 
     async def _load(self, entry: Entry) -> None:
         try:
@@ -159,7 +169,7 @@ class Store:
         finally:
             del self._loading[entry.object_id.digest]
 
-    def _entry(self, oid: ObjectId) -> Entry:
+    def _entry(self, oid: Identity) -> Entry:
         entry = self._entries.get(oid.digest)
         if entry is None:
             self._forget_some()
@@ -239,7 +249,7 @@ class Store:
         entry = self._entry(oid)
         entry.validation = None
         entry.voided = True
-        nothing = entry.loaded and not entry.on_disk and not self._disk.locks.is_held(oid.digest)
+        nothing = self._disk.knows(entry) and not entry.on_disk and not self._disk.locks.is_held(oid.digest)
         if nothing or self._closed:
             return
         if not self._io.available:
@@ -257,26 +267,27 @@ class Store:
             self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
             self._disk.note(error, "unpublishing")
 
-    def drop(self, oid: ObjectId) -> None:
+    def drop(self, oid: Identity) -> None:
         """The origin has another generation, or none: forget head and extents, remove the files in the background."""
         entry = self._entry(oid)
-        entry.head = None
+        dropped, entry.head = entry.head, None
         entry.validation = None
         self._disk.doom(entry, entry.extents.clear())
-        if entry.loaded:
+        if self._disk.knows(entry):
             self._disk.settle_soon(entry)
         elif self._io.available and not self._closed:
-            self._disk.spawn_for(entry, self._drop_unloaded(entry), "fastcache-drop")
+            self._disk.spawn_for(entry, self._drop_unread(entry, dropped), "fastcache-drop")
 
-    async def _drop_unloaded(self, entry: Entry) -> None:
-        """Drop what the disk turns out to hold, unless something newer was published meanwhile."""
+    async def _drop_unread(self, entry: Entry, dropped: HeadRecord | None) -> None:
+        """Drop what the disk turns out to hold, unless something newer was published meanwhile, here or elsewhere."""
         sent = entry.sent
         try:
             await self._disk.load(entry)
         except (OSError, StorageError) as error:
             self._disk.note(error, "dropping")
             return
-        if entry.sent == sent and entry.validation is None and entry.head is not None:
+        same = entry.head is not None and (dropped is None or entry.head.generation == dropped.generation)
+        if same and entry.sent == sent and entry.validation is None:
             self.drop(entry.object_id)
 
     # -- bytes
@@ -372,15 +383,9 @@ class Store:
         entry = self._entry(oid)
         generation = record.generation
         writer = FillWriter(
-            self._disk,
-            entry,
-            generation.tag,
-            generation.size,
-            token,
-            interval,
-            self.settings.extent_size,
+            self._disk, entry, generation.tag, generation.size, token, interval, self.settings.extent_size,
             self._fill_ended,
-        )
+        )  # fmt: skip
         entry.users += 1
         self._fills.add(writer)
         self._write_behind += small

