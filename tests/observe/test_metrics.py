@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fastcache._core import shared
+from fastcache._core.names import Names
+from fastcache._core.shared import SharedMemory
 from fastcache.model import Result
 from fastcache.observe import catalogue, exposition
 from fastcache.observe.metrics import (
     HIT_METHODS,
     HIT_STATUSES,
+    NUMBER_BYTES,
     SENT_BYTES_SLOT,
     SLOTS,
     WORDS_PER_FAMILY,
@@ -211,3 +217,53 @@ def test_snapshots_of_workers_survive_json_and_add_up() -> None:
     assert values["fastcache_credentials_expiry_seconds", ()] == 7, "the worker that runs out first is the one to know"
     ended = exposition.merged([exposition.final(sent[0]), sent[1]])
     assert parsed(exposition.render(ended)[0])["fastcache_open_connections", ()] == 7
+
+
+class TestSharedNumbers:
+    """Several processes count in shared memory, each in its place; who reads them finds every label and every count."""
+
+    @pytest.fixture
+    def memory(self) -> Iterator[SharedMemory]:
+        fd = shared.create(3, NUMBER_BYTES)
+        yield SharedMemory(fd)
+        os.close(fd)
+
+    def metrics(self, memory: SharedMemory, place: int) -> Metrics:
+        return Metrics(memory.numbers(place), Names(memory.names()))
+
+    def test_a_reader_adds_up_what_two_counted_under_labels_of_their_own(self, memory: SharedMemory) -> None:
+        one, two = self.metrics(memory, 0), self.metrics(memory, 1)
+        for metrics, reason in ((one, "host"), (two, "address"), (two, "host")):
+            metrics.refused(reason)
+            metrics.request_done(b"GET", 299, Result.MISS, 0.002, 0.001, 100)
+        reader = [self.metrics(memory, place) for place in range(3)]
+        for metrics in reader:
+            metrics.adopt_names()
+        total = exposition.merged(metrics.snapshot() for metrics in reader)
+        found = parsed(exposition.render(total)[0])
+        assert found["fastcache_refused_total", (("reason", "host"),)] == 2
+        assert found["fastcache_refused_total", (("reason", "address"),)] == 1
+        labels = (("method", "GET"), ("result", "MISS"), ("status", "299"))
+        assert found["fastcache_requests_total", labels] == 3
+        assert found["fastcache_request_seconds_count", (("result", "MISS"),)] == 3
+        assert found["fastcache_sent_bytes_total", ()] == 300
+
+    def test_one_that_takes_a_place_over_counts_on(self, memory: SharedMemory) -> None:
+        self.metrics(memory, 1).refused("host")
+        successor = self.metrics(memory, 1)
+        successor.refused("host")
+        assert successor.value("fastcache_refused_total", "host") == 2
+
+    def test_a_label_that_two_named_at_once_counts_once_for_each(self, memory: SharedMemory) -> None:
+        one, two = self.metrics(memory, 0), self.metrics(memory, 0)
+        one.refused("race")
+        record = next(slot for slot, name in Names(memory.names()).all() if name.endswith(b"race"))
+        names = memory.names()
+        at = 128 * (record + 1)
+        twin = Names(names).slot_of(b"fastcache_refused_total\x1frace-")  # the next record, made the same name
+        assert twin == record + 1
+        names[at + 128 : at + 256] = names[at : at + 128]
+        two.counters.add(one._labelled["fastcache_refused_total", ("race",)] + 1, 5)
+        two.adopt_names()
+        found = parsed(exposition.render(exposition.merged([two.snapshot()]))[0])
+        assert found["fastcache_refused_total", (("reason", "race"),)] == 6

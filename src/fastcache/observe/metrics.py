@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
-from fastcache._core.counters import Counters, Histogram
+from fastcache._core.counters import HISTOGRAM_WORDS, Counters, Histogram
+from fastcache._core.names import Names
 from fastcache.model import Result
 from fastcache.observe import catalogue
 from fastcache.observe.catalogue import Merge
@@ -32,6 +34,10 @@ HIT_METHODS: Final = (b"GET", b"HEAD")
 HIT_STATUSES: Final = (200, 206, 304, 412, 416)
 
 SLOTS: Final = 4096
+_WORD_BYTES: Final = 8
+NUMBER_BYTES: Final = _WORD_BYTES * (SLOTS + HISTOGRAM_WORDS * (2 * len(Result) + 1))
+"""What the counters and histograms of one process take of shared memory."""
+_BETWEEN: Final = "\x1f"
 WORDS_PER_FAMILY: Final = 64
 """Distinct values of a free label (reason, kind, outcome) before the rest is counted as ``other``."""
 
@@ -58,11 +64,17 @@ class Metrics:
     ``CLIENT_CLOSED_SLOT``, and ``request_seconds`` and ``first_byte_seconds`` of HIT and ERROR.
     """
 
-    def __init__(self) -> None:
-        self.counters = Counters(SLOTS)
-        self.request_seconds = {result: Histogram() for result in Result}
-        self.first_byte_seconds = {result: Histogram() for result in Result}
-        self.loop_lag = Histogram()
+    def __init__(self, numbers: memoryview | None = None, names: Names | None = None) -> None:
+        """``numbers`` and ``names``: where the values and the labels of their slots are kept, to be shared with other
+        processes; values that are there already are added to. Without, both are this process's own."""
+        pieces = _pieces(numbers)
+        self.counters = Counters(SLOTS, next(pieces))
+        self.request_seconds = {result: Histogram(next(pieces)) for result in Result}
+        self.first_byte_seconds = {result: Histogram(next(pieces)) for result in Result}
+        self.loop_lag = Histogram(next(pieces))
+        self._names = names
+        self._twins: dict[int, tuple[str, tuple[str, ...]]] = {}
+        """Further slots of labels that two processes named at the same moment."""
         self._lock = threading.Lock()
         self._gauges: dict[str, _Gauge] = {}
         # (family, label values) by slot. A dict is read without the lock; only ``_allocate`` adds to it.
@@ -242,7 +254,7 @@ class Metrics:
     def snapshot(self) -> Snapshot:
         """All values now. Labelled counters that are still 0 are left out."""
         with self._lock:
-            labelled = list(self._labelled.items())
+            labelled = [*self._labelled.items(), *((key, slot) for slot, key in self._twins.items())]
             gauges = list(self._gauges.items())
         # Gauges first: one that fails is then in the counters of the same snapshot.
         gauge_samples = [sample for name, gauge in gauges if (sample := self._read_gauge(name, gauge)) is not None]
@@ -326,11 +338,30 @@ class Metrics:
             slot = self._labelled.get((family, labels))
             if slot is not None:
                 return slot
-            if self._next_slot < SLOTS:
-                slot = self._labelled[family, labels] = self._next_slot
-                self._next_slot += 1
+            slot = self._new_slot(family, labels)
+            if slot is not None and slot < SLOTS:
+                self._labelled[family, labels] = slot
                 return slot
         return self._full[family] if result is None else self._full_requests[result]
+
+    def _new_slot(self, family: str, labels: tuple[str, ...]) -> int | None:
+        if self._names is None:
+            self._next_slot += 1
+            return self._next_slot - 1
+        named = self._names.slot_of(_BETWEEN.join((family, *labels)).encode())
+        return None if named is None else len(_PLAIN_SLOT) + named
+
+    def adopt_names(self) -> None:
+        """Know the labels that other processes have given values to; for who reads their numbers."""
+        if self._names is None:
+            return
+        with self._lock:
+            for slot, name in self._names.all():
+                family, *labels = name.decode().split(_BETWEEN)
+                slot += len(_PLAIN_SLOT)
+                key = family, tuple(labels)
+                if self._labelled.setdefault(key, slot) != slot and slot < SLOTS:
+                    self._twins[slot] = key
 
     @staticmethod
     def _overflow_labels(family: str) -> tuple[str, ...]:
@@ -343,3 +374,11 @@ class Metrics:
 
 def _status_label(status: int) -> str:
     return str(status) if 100 <= status <= 599 else OTHER_STATUS
+
+
+def _pieces(numbers: memoryview | None) -> Iterator[memoryview | None]:
+    """Where the counters, then each histogram, lie in ``numbers``."""
+    at = 0
+    for words in (SLOTS, *repeat(HISTOGRAM_WORDS, 2 * len(Result) + 1)):
+        yield None if numbers is None else numbers[at : at + words * _WORD_BYTES]
+        at += words * _WORD_BYTES
