@@ -248,7 +248,8 @@ def test_presigning_beyond_a_week_is_refused_on_both_sides() -> None:
     [
         (b"authorization", None, "AccessDenied"),
         (b"authorization", b"AWS4-HMAC-SHA256 rubbish", "AuthorizationHeaderMalformed"),
-        (b"authorization", b"AWS4-ECDSA-P256-SHA256 Credential=a", "InvalidArgument"),
+        (b"authorization", b"AWS4-ECDSA-P256-SHA256 Credential=a", "NotImplemented"),
+        (b"authorization", b"AWS4-HMAC-SHA512 Credential=a", "InvalidArgument"),
         (b"x-amz-content-sha256", None, "InvalidRequest"),
         (b"x-amz-content-sha256", b"STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "NotImplemented"),
         (b"x-amz-content-sha256", b"something", "InvalidArgument"),

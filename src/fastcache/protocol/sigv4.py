@@ -34,7 +34,7 @@ class SignatureError(RequestError):
     """Authentication failed; ``response_code`` is S3's error code. The text never holds what was signed with."""
 
     def __init__(self, message: str, *, code: str, status: int = 403) -> None:
-        super().__init__(message, status=status, code=code)
+        super().__init__(message, status=status, code=code, close=False)
 
 
 class PayloadKind(enum.Enum):

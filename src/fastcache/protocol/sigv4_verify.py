@@ -10,13 +10,12 @@ import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastcache.protocol.sigv4 import (
     ALGORITHM,
     MAX_EXPIRES,
     UNSIGNED_PAYLOAD,
-    Credentials,
     PayloadKind,
     Scope,
     SignatureError,
@@ -39,7 +38,22 @@ MAX_SKEW = 900.0
 """How far a request's time may be from ours, seconds."""
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
-FindCredentials = Callable[[bytes], Credentials | None]
+
+
+class Secrets(Protocol):
+    """What is known of an access key; ``sigv4.Credentials`` is one."""
+
+    @property
+    def secret_key(self) -> bytes: ...
+    @property
+    def session_token(self) -> bytes | None: ...
+
+
+FindCredentials = Callable[[bytes], Secrets | None]
+
+
+_ASYMMETRIC = frozenset({b"AWS4-ECDSA-P256-SHA256"})
+"""Version 4A, which only AWS's multi-region access points need; its public keys are known to nobody but AWS."""
 
 
 class Claim(NamedTuple):
@@ -95,6 +109,21 @@ def verify(
     Raises SignatureError. The body is not looked at: compare its SHA-256 with ``payload_hash`` or check its chunks.
     """
     claim = read_claim(target, headers)
+    return verify_claim(claim, method, target, headers, find=find, now=now, keys=keys, regions=regions)
+
+
+def verify_claim(
+    claim: Claim,
+    method: bytes,
+    target: bytes,
+    headers: RawHeaders,
+    *,
+    find: FindCredentials,
+    now: float,
+    keys: SigningKeys,
+    regions: Collection[bytes] | None = None,
+) -> Verified:
+    """As ``verify``, with the request's claim at hand."""
     _check_scope(claim, regions)
     _check_time(claim, now)
     _check_coverage(claim, headers)
@@ -147,6 +176,8 @@ def read_claim(target: bytes, headers: RawHeaders) -> Claim:
 
 def _claim_from_header(authorization: bytes, headers: RawHeaders) -> Claim:
     algorithm, _, rest = authorization.partition(b" ")
+    if algorithm in _ASYMMETRIC:
+        raise _asymmetric()
     if algorithm != ALGORITHM:
         raise SignatureError("Unsupported Authorization Type", code="InvalidArgument", status=400)
     parts: dict[bytes, bytes] = {}
@@ -189,6 +220,8 @@ def _claim_from_query(query: bytes, headers: RawHeaders) -> Claim:
             "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
             "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
         )
+    if fields[b"x-amz-algorithm"] in _ASYMMETRIC:
+        raise _asymmetric()
     if fields[b"x-amz-algorithm"] != ALGORITHM:
         raise _bad_query('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
     expires = fields[b"x-amz-expires"]
@@ -278,7 +311,7 @@ def _check_coverage(claim: Claim, headers: RawHeaders) -> None:
             raise SignatureError("There were headers present in the request which were not signed", code="AccessDenied")
 
 
-def _check_token(token: bytes | None, credentials: Credentials) -> None:
+def _check_token(token: bytes | None, credentials: Secrets) -> None:
     expected = credentials.session_token
     if expected is None and token is None:
         return
@@ -296,6 +329,10 @@ def _single(headers: RawHeaders, wanted: bytes) -> bytes | None:
                 )
             found = value.strip()
     return found
+
+
+def _asymmetric() -> SignatureError:
+    return SignatureError("Signature Version 4A is not implemented here.", code="NotImplemented", status=501)
 
 
 def _malformed(message: str) -> SignatureError:
