@@ -76,19 +76,29 @@ class UnsafeRequest:
 Classified = ReadRequest | UnsafeRequest | PassRequest
 
 
-def classify(head: RequestHead, target: S3Target, identity_of: IdentityOf, *, multi_range: bool = False) -> Classified:
+def classify(
+    head: RequestHead,
+    target: S3Target,
+    identity_of: IdentityOf,
+    *,
+    multi_range: bool = False,
+    in_our_name: bool = False,
+) -> Classified:
     """Classify one request. Pure: the same head gives the same answer.
 
-    ``multi_range`` keeps several ranges; without it they mean the whole object.
+    ``multi_range`` keeps several ranges; without it they mean the whole object. ``in_our_name``: nothing that the
+    client signed goes to the origin, so that what we ask for there is ours to choose.
     """
     if head.method not in SAFE_METHODS:
         return _unsafe(head, target, identity_of)
     if head.method == b"OPTIONS":
         return PassRequest(b"method")
-    return _read(head, target, identity_of, multi_range)
+    return _read(head, target, identity_of, multi_range, in_our_name)
 
 
-def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf, multi_range: bool) -> ReadRequest | PassRequest:
+def _read(
+    head: RequestHead, target: S3Target, identity_of: IdentityOf, multi_range: bool, in_our_name: bool
+) -> ReadRequest | PassRequest:
     if target.bucket is None or target.key is None:
         return PassRequest(b"not-an-object")
     reason = _read_refusal(head, target)
@@ -113,7 +123,7 @@ def _read(head: RequestHead, target: S3Target, identity_of: IdentityOf, multi_ra
         must_ask=must_ask or _demands_fresh(head) or bool(overrides),
         range_field_sent=range_field is not None,
         may_ask_for_part=(
-            may_ask_for_part(head, query)
+            may_ask_for_part(head, query, in_our_name=in_our_name)
             and (spec is None or not spec.is_multi)
             and query.part is None  # the origin refuses a Range beside it
             and not overrides  # what comes back would be stored under headers that are not the object's

@@ -9,15 +9,18 @@ from fastcache.protocol.requests import RequestHead
 _SIGNED_HEADERS = b"signedheaders="
 
 
-def may_ask_for_part(head: RequestHead, query: QueryClass) -> bool:
+def may_ask_for_part(head: RequestHead, query: QueryClass, *, in_our_name: bool = False) -> bool:
     """Whether ``Range`` and ``If-Match`` of ours may go out with this request (SEMANTICS 28).
 
-    True for a request whose signature covers neither: presigned URLs, whole-object GETs of any SDK, anonymous ones.
+    True for a request whose signature covers neither: presigned URLs, whole-object GETs of any SDK, anonymous ones; and
+    for any that goes out under our own signature.
     What cannot be understood as a signature counts as covering everything. A client's own conditions stay as they are:
     one that has any is left alone.
     """
     if not CONDITION_FIELDS.isdisjoint(head.by_name):
         return False
+    if in_our_name:
+        return True
     signed = signed_fields(head, query)
     return signed is not None and b"range" not in signed and b"if-match" not in signed
 

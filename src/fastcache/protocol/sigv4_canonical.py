@@ -40,11 +40,16 @@ def encode(value: bytes) -> bytes:
     return quote_from_bytes(value, safe="-_.~").encode("ascii")
 
 
-def canonical_path(path: bytes) -> bytes:
-    """The canonical URI: decoded once, encoded once; slashes, dots and empty segments are left alone (S3's rule)."""
+def encode_path(path: bytes) -> bytes:
+    """As ``encode``, but slashes stay; so do dots and empty segments (S3's rule)."""
     if _PLAIN_PATH(path):
-        return path or b"/"
-    return quote_from_bytes(unquote_to_bytes(path), safe="/-_.~").encode("ascii")
+        return path
+    return quote_from_bytes(path, safe="/-_.~").encode("ascii")
+
+
+def canonical_path(path: bytes) -> bytes:
+    """The canonical URI: decoded once, encoded once."""
+    return encode_path(unquote_to_bytes(path) if b"%" in path else path) or b"/"
 
 
 def query_items(query: bytes) -> list[tuple[bytes, bytes]]:
