@@ -97,6 +97,12 @@ class ReceivedBody:
             self._on_read(self.unread)
         return block[start:end]
 
+    def give_back(self, pieces: list[memoryview]) -> None:
+        """Put what was read last in front again."""
+        for piece in reversed(pieces):
+            self._pieces.appendleft((piece, 0, len(piece)))
+            self.unread += len(piece)
+
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 
 from fastcache.errors import UpstreamError
@@ -38,6 +39,17 @@ class Response:
         except BaseException:
             self.abort()
             raise
+
+    async def peek(self, limit: int) -> bytes:
+        """The body's beginning, at least ``limit`` bytes of it or all there is; ``read`` gives it again."""
+        pieces: list[memoryview] = []
+        size = 0
+        with contextlib.suppress(UpstreamError):  # whoever reads the rest learns it
+            while size < limit and (piece := await self.read()):
+                pieces.append(piece)
+                size += len(piece)
+        self._exchange.body.give_back(pieces)
+        return b"".join(pieces)
 
     @property
     def trailers(self) -> Trailers:
