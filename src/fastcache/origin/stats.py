@@ -28,6 +28,8 @@ class Entry:
     range: str
     conditions: dict[str, str]
     auth: str
+    payload: str
+    """What ``x-amz-content-sha256`` promised of the body: ``hash``, or the value itself."""
     account: str
     status: int = 0
     body_received: int = 0
@@ -113,6 +115,7 @@ def _entry(request: Request, record: Record) -> Entry:
         range=_text(fields.get(b"range", b"")),
         conditions={_text(name): _text(fields[name]) for name in conditions if name in fields},
         auth=request.account.how if request.account else "refused",
+        payload=request.account.payload.value if request.account else "",
         account=_text(request.account.name) if request.account else "",
         status=record.status,
         body_received=request.body.size if request.body else 0,
