@@ -19,8 +19,8 @@ def number(row: str) -> int:
 
 
 def test_every_rule_is_there_once() -> None:
-    assert [number(row) for row in ROWS] == list(range(1, 36))
-    assert re.findall(r"\b(3[678]) \(", TEXT) == ["36", "37", "38"]
+    assert [number(row) for row in ROWS] == [*range(1, 36), 37, 39]
+    assert re.findall(r"\b(3[68]) \(", TEXT) == ["36", "38"]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=number)
@@ -42,4 +42,4 @@ def test_every_worst_case_names_tests_that_exist(case: str) -> None:
 
 
 def test_the_worst_cases_are_all_there() -> None:
-    assert len(CASES) == 22
+    assert len(CASES) == 23

@@ -18,6 +18,19 @@ class Configure:
     def __init__(self, directory: Path) -> None:
         self.file = directory / "fastcache.yaml"
         self.cache_dir = directory / "cache"
+        self._keys_file = directory / "keys.yaml"
+
+    @property
+    def keys_file(self) -> Path:
+        """A keys file with one key."""
+        self._keys_file.touch(mode=0o600)
+        self._keys_file.write_text(
+            "- access_key: AKIAEXAMPLE\n"
+            "  secret_key: example-secret\n"
+            "  allow:\n"
+            "    - {actions: [read], resources: ['bucket/*']}\n"
+        )
+        return self._keys_file
 
     def __call__(
         self, yaml: str | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None

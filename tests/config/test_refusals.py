@@ -17,6 +17,14 @@ STARTS = {
     ("revalidate", "passthrough", "global", False),
     ("none", "passthrough", "global", False),
     ("none", "passthrough", "global", True),
+    ("none", "sign", "global", False),
+    ("none", "sign", "global", True),
+    ("verify", "passthrough", "global", False),
+    ("verify", "passthrough", "global", True),
+    ("verify", "passthrough", "per-key", False),
+    ("verify", "passthrough", "per-key", True),
+    ("verify", "sign", "global", False),
+    ("verify", "sign", "global", True),
 }
 COMBINATIONS = [
     (authorization, upstream, namespace, ttl)
@@ -32,20 +40,20 @@ def test_every_combination_of_modes_starts_or_is_refused_as_the_table_says(
     configure: Configure, authorization: str, upstream: str, namespace: str, ttl: bool
 ) -> None:
     flags = {"authorization": authorization, "upstream": upstream, "namespace": namespace}
+    if authorization == "verify":
+        flags["keys"] = str(configure.keys_file)
     if ttl:
         flags["ttl"] = "60s"
     if (authorization, upstream, namespace, ttl) in STARTS:
         assert configure(flags=flags).authorization == authorization
         return
     refusal = configure.refusal(flags=flags)
-    if authorization == "verify":
-        assert refusal.startswith(
-            "flag --authorization: verify is not available in this version; use revalidate, or none"
-        )
-    elif upstream == "sign":
-        assert refusal == "flag --upstream: sign is not available in this version; use passthrough"
+    if (authorization, upstream) == ("revalidate", "sign"):
+        assert refusal.startswith("flag --upstream: sign with revalidate would take the origin's word to this cache ")
+    elif namespace == "per-key" and authorization != "verify":
+        assert refusal.startswith("flag --namespace: per-key needs to know whose key a request has; use authorization")
     elif namespace == "per-key":
-        assert refusal.startswith("flag --namespace: per-key needs authorization: verify, which is not available")
+        assert refusal.startswith("flag --namespace: per-key makes no sense with sign, which asks for everybody with ")
     else:
         assert refusal.startswith("flag --ttl: revalidate asks the origin each time, so a ttl has no effect; remove it")
 
@@ -69,6 +77,14 @@ Flags = Mapping[str, str]
         (
             {"aliases": "ap-1=data,ap-2=ap-1"},
             "flag --aliases: ap-2 is said to be ap-1, which is an alias itself; name the bucket behind it",
+        ),
+        (
+            {"authorization": "verify"},
+            "flag --authorization: verify needs the clients' keys; name their file with keys",
+        ),
+        (
+            {"keys": "/etc/fastcache/keys.yaml"},
+            "flag --keys: only authorization: verify knows clients by keys, this is revalidate; remove it",
         ),
         (
             {"object-max-age": "honour"},
@@ -190,12 +206,16 @@ def test_no_other_name_is_looked_up(configure: Configure, monkeypatch: pytest.Mo
 
 def test_amazon_in_passthrough_is_told_in_one_line(configure: Configure) -> None:
     (notice,) = configure(flags={"endpoint": "https://s3.eu-west-1.amazonaws.com"}).notices
-    assert "by DNS or HTTP_PROXY, not by endpoint_url" in notice
+    assert "by DNS or HTTP_PROXY, not by endpoint_url, or use upstream: sign" in notice
 
 
 def test_the_global_namespace_is_told_where_nobody_is_asked(configure: Configure) -> None:
-    (notice,) = configure(flags={"authorization": "none"}).notices
-    assert notice.startswith("namespace is global")
+    verifies = {"authorization": "verify", "keys": str(configure.keys_file)}
+    for flags in ({"authorization": "none"}, verifies):
+        (notice,) = configure(flags=flags).notices
+        assert notice.startswith("namespace is global")
+        assert configure(flags={**flags, "upstream": "sign"}).notices == ()
+    assert configure(flags={**verifies, "namespace": "per-key"}).notices == ()
     assert configure().notices == ()
 
 

@@ -25,7 +25,10 @@ DEFAULTS = {
     "upstream": "passthrough",
     "credentials": {"kind": "auto", "argument": ""},
     "region": "",
+    "addressing": "auto",
     "authorization": "revalidate",
+    "keys": None,
+    "read_only": "auto",
     "ttl": 60.0,
     "head_ttl": 60.0,
     "stale_while_revalidate": 0.0,
@@ -336,7 +339,7 @@ def test_effective_defaults_load_to_the_same_and_name_no_ttl_that_would_be_refus
     (tmp_path / "again.yaml").write_text(text)
     assert load({}, {}, tmp_path / "again.yaml").model_dump() == settings.model_dump()
     assert "endpoint: http://origin.test:9000  # variable ENDPOINT\n" in text
-    assert "\n# ttl: 60s  (with authorization: none)\n" in text
+    assert "\n# ttl: 60s  (with authorization: none or verify)\n" in text
 
 
 def test_settings_cannot_be_changed(configure: Configure) -> None:

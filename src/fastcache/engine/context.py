@@ -10,11 +10,14 @@ from fastcache._core.fences import Fences
 from fastcache.clock import Clock
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.engine.flights import Flights
+from fastcache.engine.gateway import Gateway
 from fastcache.engine.leasing import Lessor
 from fastcache.model import ObjectId, OriginId
 from fastcache.observe.access_log import AccessLog
 from fastcache.observe.metrics import Metrics
+from fastcache.policy.admission import Admission, owned_bucket
 from fastcache.policy.freshness import Authorization, Ttls
+from fastcache.policy.request_class import IdentityOf
 from fastcache.protocol.targets import Addressing
 from fastcache.storage.store import Store
 from fastcache.upstream.pool import Pool
@@ -41,6 +44,8 @@ class Context:
     fill_limits: FillLimits
     window_budget: WindowBudget
     max_requests: int
+    gateway: Gateway | None = None
+    """Who is let in, and in whose name the origin is asked; None where everybody's own request goes to the origin."""
     lessor: Lessor | None = None
     """Tells the hit branch what it may answer; None where it answers nothing."""
     allow_kms: bool = False
@@ -67,6 +72,11 @@ class Context:
         refused = self._additions_refused_at
         return refused is not None and self.clock.boot() - refused < _REFUSAL_REMEMBERED
 
+    @property
+    def signs(self) -> bool:
+        """Whether what goes to the origin goes in our name."""
+        return self.gateway is not None and self.gateway.signer is not None
+
     def note_refused_addition(self) -> None:
         """Remember that the origin refused an addition of ours."""
         self._additions_refused_at = self.clock.boot()
@@ -79,6 +89,13 @@ class Context:
     def next_request_id(self) -> str:
         """An ``x-amz-request-id`` of our own: 16 hexadecimal digits, as S3's are."""
         return f"{self._request_ids.getrandbits(64):016X}"
+
+    def identity_for(self, admission: Admission | None) -> IdentityOf:
+        """Identities as this caller means them, by its key too where every key has buckets of its own (SEMANTICS 4)."""
+        owner = None if admission is None else admission.owner
+        if owner is None:
+            return self.object_id
+        return lambda bucket, key, version: self.object_id(owned_bucket(owner, bucket), key, version)
 
     def object_id(self, bucket: bytes, key: bytes, version: bytes | None = None) -> ObjectId:
         """Identity of an object at this worker's origin."""

@@ -19,10 +19,10 @@ from fastcache.errors import FastcacheError, RequestError, StorageError, Upstrea
 from fastcache.model import HeadRecord, Result
 from fastcache.observe.access_line import AccessRecord
 from fastcache.policy.read_request import ReadRequest
-from fastcache.policy.request_class import UnsafeRequest, classify
+from fastcache.policy.request_class import Classified, UnsafeRequest, classify
 from fastcache.protocol.framing import NO_BODY
 from fastcache.protocol.requests import HeadLimits, RequestHead, parse_request_head
-from fastcache.protocol.targets import parse_target
+from fastcache.protocol.targets import S3Target, parse_target
 
 _log = logging.getLogger("fastcache.engine")
 
@@ -81,7 +81,10 @@ async def resume_answer(ctx: Context, channel: Channel, raw: bytes, limits: Head
     try:
         target = parse_target(head, ctx.addressing)
         exchange.bucket, exchange.key, exchange.version = target.bucket, target.key, target.version
-        read = classify(head, target, ctx.object_id)
+        if ctx.gateway is not None:
+            exchange.admission = admission = ctx.gateway.resumed(head, target)
+            head, target = admission.head, admission.target
+        read = classify(head, target, ctx.object_id, in_our_name=ctx.signs)
         if not isinstance(read, ReadRequest) or ctx.store is None:
             raise AbortedAnswerError("the hit branch answered what it should not have")
         await resume_read(ctx, ctx.store, exchange, read, begun.record)
@@ -142,10 +145,9 @@ async def _answer(ctx: Context, exchange: Exchange) -> None:
 
 
 async def _route(ctx: Context, exchange: Exchange) -> None:
-    head = exchange.head
-    target = parse_target(head, ctx.addressing)
+    target = parse_target(exchange.head, ctx.addressing)
     exchange.bucket, exchange.key, exchange.version = target.bucket, target.key, target.version
-    classified = classify(head, target, ctx.object_id, multi_range=ctx.multi_range)
+    classified = await _classified(ctx, exchange, target)
     if isinstance(classified, UnsafeRequest):
         await handle_unsafe(ctx, exchange, classified)
         return
@@ -165,6 +167,24 @@ async def _route(ctx: Context, exchange: Exchange) -> None:
         reason = classified.reason
     response = await ask(ctx, exchange)
     await relay(exchange, response, Result.PASS, detail=reason)
+
+
+async def _classified(ctx: Context, exchange: Exchange, target: S3Target) -> Classified:
+    """What the request is, when the gateway has let it in."""
+    gateway = ctx.gateway
+    if gateway is None:
+        return classify(exchange.head, target, ctx.object_id, multi_range=ctx.multi_range)
+    admission = await gateway.admit(exchange, target)
+    classified = classify(
+        admission.head,
+        admission.target,
+        ctx.identity_for(admission),
+        multi_range=ctx.multi_range,
+        in_our_name=gateway.signer is not None,
+    )
+    if isinstance(classified, ReadRequest) and not admission.trusted:
+        return replace(classified, must_ask=True)
+    return classified
 
 
 def _account(ctx: Context, exchange: Exchange) -> None:

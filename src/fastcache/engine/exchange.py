@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from fastcache._core.chunked import ChunkedDecoder
 from fastcache._core.conditions import http_date
@@ -16,6 +17,10 @@ from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
 from fastcache.protocol.requests import RequestHead
 from fastcache.protocol.responses import REASONS, render_response_head
 from fastcache.protocol.s3errors import render_error
+
+if TYPE_CHECKING:
+    from fastcache.engine.payload import ClientPayload
+    from fastcache.policy.admission import Admission
 
 _BODY_READ = 256 * 1024
 HOST_ID = b"fastcache/"
@@ -31,10 +36,12 @@ class Exchange:
         "_chunked_out",
         "_decoder",
         "_head_request",
+        "admission",
         "body_read",
         "bucket",
         "channel",
         "clock",
+        "collected",
         "ended",
         "error_code",
         "first_byte_at",
@@ -45,6 +52,7 @@ class Exchange:
         "object_size",
         "origin_bytes",
         "origin_status",
+        "payload",
         "request_id",
         "result",
         "started",
@@ -69,6 +77,12 @@ class Exchange:
         self.bucket: bytes | None = None
         self.key: bytes | None = None
         self.version: bytes | None = None
+        self.admission: Admission | None = None
+        """What the gateway found out of the request; None without a gateway."""
+        self.payload: ClientPayload | None = None
+        """The request's body, proved while it is read, where it goes to the origin in our name."""
+        self.collected: bytes | None = None
+        """The whole of a body that had to be looked at before anything was asked."""
         self.head_sent = False
         self.ended = False
         self.body_read = head.framing.kind is not Framing.CHUNKED and head.framing.length == 0

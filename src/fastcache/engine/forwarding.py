@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
-from fastcache.model import Headers, OriginId, Result
+from fastcache.engine.signing import ATTEMPTS, Signer, once
+from fastcache.model import Headers, Result
+from fastcache.policy.admission import Admission
 from fastcache.policy.cache_status import cache_status_headers
+from fastcache.policy.own_request import host_of
+from fastcache.policy.redirection import may_be_elsewhere
 from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
 from fastcache.protocol.requests import RequestHead, forward_headers, render_request_head
 from fastcache.protocol.responses import ResponseHead, forward_response_headers, render_response_head
+from fastcache.upstream.pool import Pool
 from fastcache.upstream.response import Response
+from fastcache.upstream.sender import RequestBody
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-_DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
 async def ask(
@@ -27,17 +32,88 @@ async def ask(
 ) -> Response:
     """Send the client's request to the origin; returns when the final response head is there.
 
-    Nothing signed is touched: the target goes out raw, every field as received (hop-by-hop ones aside). ``add`` holds
-    only fields that the client did not send, or that ``without`` (lower-case names, never signed ones) took out.
-    ``body`` replaces the streamed body by the same bytes, already read.
+    In the client's name nothing signed is touched: the target goes out raw, every field as received (hop-by-hop ones
+    aside). ``add`` holds only fields that the client did not send, or that ``without`` (lower-case names, in the
+    client's name never signed ones) took out. ``body`` replaces the streamed body by the same bytes, already read.
     """
+    if body is None:
+        body = exchange.collected
+    gateway = ctx.gateway
+    if gateway is None or gateway.signer is None:
+        response = await _ask_as_client(ctx, exchange, add, without, body)
+    else:
+        response = await _ask_in_our_name(ctx, gateway.signer, exchange, add, without, body)
+    exchange.origin_status = response.head.status
+    return response
+
+
+async def _ask_as_client(
+    ctx: Context, exchange: Exchange, add: Headers, without: frozenset[bytes], body: bytes | None
+) -> Response:
     head = exchange.head
     chunked = head.framing.kind is Framing.CHUNKED
-    rendered = _rendered(ctx, head, add, without)
-    has_body = head.framing.kind is Framing.CHUNKED or head.framing.length > 0
     source = None
-    if has_body:
-        source = exchange.body() if body is None else _once(body)
+    if chunked or head.framing.length > 0:
+        source = exchange.body() if body is None else once(body)
+    return await _send(
+        ctx,
+        exchange,
+        ctx.pool,
+        _rendered(ctx, head, add, without),
+        source,
+        chunked=chunked,
+        length=head.framing.length if head.framing.kind is Framing.LENGTH else None,
+    )
+
+
+async def _ask_in_our_name(
+    ctx: Context, signer: Signer, exchange: Exchange, add: Headers, without: frozenset[bytes], body: bytes | None
+) -> Response:
+    admission, payload = exchange.admission, exchange.payload
+    assert admission is not None, "what was not admitted asks nothing"
+    attempt = 0
+    while True:
+        attempt += 1
+        own = await signer.own_request(admission, add=add, without=without, payload=payload, body=body)
+        carried = own.carried
+        response = await _send(
+            ctx,
+            exchange,
+            own.pool,
+            own.head,
+            signer.source(own, payload, body),
+            chunked=carried.has_body and carried.length is None,
+            length=carried.length,
+        )
+        unread = body is not None or payload is None or not payload.started
+        if await signer.judge(admission, response, repeatable=unread and attempt < ATTEMPTS):
+            continue
+        if not may_be_elsewhere(own.method, response.head.status) or attempt > 1:
+            return response
+        if not await _learns_from_bucket(ctx, signer, admission):
+            return response
+        response.abort()
+
+
+async def _learns_from_bucket(ctx: Context, signer: Signer, admission: Admission) -> bool:
+    """Whether HEAD of the bucket tells that it is elsewhere."""
+    own = await signer.bucket_head(admission)
+    told = await _send_alone(ctx, own.method, own.head, own.pool)
+    told.abort()
+    return signer.learns_region(admission, told.head)
+
+
+async def _send(
+    ctx: Context,
+    exchange: Exchange,
+    pool: Pool,
+    rendered: bytes,
+    source: RequestBody | None,
+    *,
+    chunked: bool,
+    length: int | None,
+) -> Response:
+    head = exchange.head
 
     def interim(response: ResponseHead) -> None:
         if head.http_10:
@@ -47,29 +123,33 @@ async def ask(
         )
 
     ctx.metrics.origin_request(head.method)
-    response = await ctx.pool.request(
+    response = await pool.request(
         head.method,
         rendered,
         body=source,
         chunked=chunked,
-        content_length=head.framing.length if head.framing.kind is Framing.LENGTH else None,
+        content_length=length,
         on_informational=interim,
         retry_safe=head.method in SAFE_METHODS,
     )
     ctx.metrics.origin_response(response.head.status)
-    exchange.origin_status = response.head.status
     return response
 
 
-def _host_of(origin: OriginId) -> bytes:
-    """RFC 9110 section 7.2: without the scheme's own port."""
-    return str(origin).partition("://")[2].removesuffix(_DEFAULT_PORT.get(origin.scheme, "-")).encode("ascii")
+async def ask_again_alone(ctx: Context, exchange: Exchange, add: Headers) -> Response:
+    """The request of a client that is being answered already, once more for the cache's sake: no body, nobody waits.
+    Only what the exchange was begun with is looked at, because it may be over."""
+    head, gateway = exchange.head, ctx.gateway
+    if gateway is None or gateway.signer is None:
+        return await _send_alone(ctx, head.method, _rendered(ctx, head, add, frozenset()), ctx.pool)
+    assert exchange.admission is not None, "what was not admitted asks nothing"
+    own = await gateway.signer.own_request(exchange.admission, add=add)
+    return await _send_alone(ctx, own.method, own.head, own.pool)
 
 
-async def ask_again_alone(ctx: Context, head: RequestHead, add: Headers) -> Response:
-    """The request of a client that is being answered already, once more for the cache's sake: no body, nobody waits."""
-    ctx.metrics.origin_request(head.method)
-    response = await ctx.pool.request(head.method, _rendered(ctx, head, add, frozenset()), retry_safe=True)
+async def _send_alone(ctx: Context, method: bytes, rendered: bytes, pool: Pool) -> Response:
+    ctx.metrics.origin_request(method)
+    response = await pool.request(method, rendered, retry_safe=True)
     ctx.metrics.origin_response(response.head.status)
     return response
 
@@ -80,14 +160,10 @@ def _rendered(ctx: Context, head: RequestHead, add: Headers, without: frozenset[
         fields = tuple((name, value) for name, value in fields if name.lower() not in without)
     fields += add
     if not head.host:
-        fields = ((b"Host", _host_of(ctx.origin)), *fields)  # HTTP/1.0 may leave it out, HTTP/1.1 may not
+        fields = ((b"Host", host_of(ctx.origin)), *fields)  # HTTP/1.0 may leave it out, HTTP/1.1 may not
     if head.framing.kind is Framing.CHUNKED:
         fields += ((b"Transfer-Encoding", b"chunked"),)
     return render_request_head(head.method, head.target, fields)
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes | memoryview]:
-    yield body
 
 
 async def relay(

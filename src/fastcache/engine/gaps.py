@@ -19,7 +19,6 @@ from fastcache.engine.lessons import forget
 from fastcache.engine.serving import ExtentSource, FillSource, PiecedSource, send_stored
 from fastcache.errors import StorageError
 from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
-from fastcache.policy.freshness import Authorization
 from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.storable import NotStorable, judge_body, merge_known
@@ -146,7 +145,7 @@ def _fill_of(ctx: Context, store: Store, read: ReadRequest, gaps: Gaps, asked: A
         range_asked=True,
         checksum_mode=read.checksum_mode,
         at=ctx.clock.wall(),
-        honour_no_store=ctx.authorization is Authorization.NONE,
+        honour_no_store=ctx.authorization.has_ttl,
         allow_kms=ctx.allow_kms,
     )
     if isinstance(judged, NotStorable):

@@ -11,7 +11,7 @@ from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import send_stored
 from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
 from fastcache.model import ChecksumState, HeadRecord, Result
-from fastcache.policy.freshness import STALE_STATUSES, Authorization, Freshness
+from fastcache.policy.freshness import STALE_STATUSES, Freshness
 from fastcache.policy.local_answer import answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.storable import NotStorable, judge_head, merge_known
@@ -26,7 +26,7 @@ async def handle_head(ctx: Context, store: Store, exchange: Exchange, read: Read
     if record is not None and can_answer(read, record, allow_kms=ctx.allow_kms) and _head_is_complete(read, record):
         usable = entry_freshness(ctx, entry, read)
         if usable is Freshness.STALE_USABLE:
-            refresh_behind(ctx, store, exchange.head, read)
+            refresh_behind(ctx, store, exchange, read)
         if usable in (Freshness.FRESH, Freshness.STALE_USABLE):
             await _send_head(ctx, exchange, read, entry, record)
             return
@@ -47,7 +47,7 @@ async def handle_head(ctx: Context, store: Store, exchange: Exchange, read: Read
             head,
             checksum_mode=read.checksum_mode,
             at=ctx.clock.wall(),
-            honour_no_store=ctx.authorization is Authorization.NONE,
+            honour_no_store=ctx.authorization.has_ttl,
             allow_kms=ctx.allow_kms,
         )
         if isinstance(judged, NotStorable):

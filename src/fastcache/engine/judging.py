@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastcache.engine.asking import Asked
 from fastcache.engine.context import Context
-from fastcache.policy.freshness import Authorization
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.storable import NotStorable, Storable, judge_body
 from fastcache.storage.store import Store
@@ -19,7 +18,7 @@ def judge_answer(ctx: Context, store: Store, read: ReadRequest, asked: Asked) ->
         range_asked=read.range_field_sent,
         checksum_mode=read.checksum_mode,
         at=ctx.clock.wall(),
-        honour_no_store=ctx.authorization is Authorization.NONE,
+        honour_no_store=ctx.authorization.has_ttl,
         allow_kms=ctx.allow_kms,
         part=read.part,
         known=present.head.generation if present is not None and present.head is not None else None,

@@ -36,7 +36,7 @@ from fastcache.engine.serving import FillSource, Source, send_body, send_stored
 from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
 from fastcache.model import Headers, HeadRecord, Interval, Result
 from fastcache.policy.cache_status import cache_status_headers
-from fastcache.policy.freshness import STALE_STATUSES, Authorization, Freshness
+from fastcache.policy.freshness import STALE_STATUSES, Freshness
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import REFUSES_ADDITION, Verdict, judge_304, validator_to_add
 from fastcache.policy.storable import NotStorable, Storable, merge_known
@@ -91,10 +91,10 @@ async def _serve_basis(
     """Serve the basis, after proving it where the mode asks for that. False: look again, nothing was answered."""
     usable = entry_freshness(ctx, entry, read) if entry.head is basis.record else Freshness.EXPIRED
     if usable is Freshness.STALE_USABLE:
-        refresh_behind(ctx, store, exchange.head, read)
+        refresh_behind(ctx, store, exchange, read)
     if usable in (Freshness.FRESH, Freshness.STALE_USABLE):
         return await _serve_unasked(ctx, exchange, read, entry, basis)
-    if ctx.authorization is not Authorization.NONE or read.must_ask:
+    if not ctx.authorization.has_ttl or read.must_ask:
         return await _prove_and_serve(ctx, store, exchange, read, entry, basis, usable)
     # N readers of an expired entry are one question to the origin: its answer is everybody's.
     prover = ctx.flights.prover_of(read.object_id)
@@ -189,7 +189,7 @@ async def _send_basis(
         read, answer = basis.source.framed(read)
     proof = entry.validation
     age = 0.0 if validation is not None or proof is None else max(0.0, ctx.clock.boot() - proof.at)
-    ttl = ctx.ttls.of_object(basis.record).get if ctx.authorization is Authorization.NONE else None
+    ttl = ctx.ttls.of_object(basis.record).get if ctx.authorization.has_ttl else None
     await send_stored(
         ctx, exchange, read, basis.record, answer, basis.source, result, age=age, validation=validation, ttl=ttl
     )

@@ -6,28 +6,28 @@ import logging
 
 from fastcache.engine.asking import Asked
 from fastcache.engine.context import Context
+from fastcache.engine.exchange import Exchange
 from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import ask_again_alone
 from fastcache.engine.lessons import forget_if_other, learn_from_refusal
 from fastcache.errors import UpstreamError
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import Verdict, judge_304, validator_to_add
-from fastcache.protocol.requests import RequestHead
 from fastcache.storage.store import Store
 
 _log = logging.getLogger("fastcache.engine.refresh")
 
 
-def refresh_behind(ctx: Context, store: Store, head: RequestHead, read: ReadRequest) -> None:
+def refresh_behind(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
     """Ask the origin with the request of a client that is served at once; one at a time for each object.
 
     The request is that client's own and goes out while it is being answered, so its signature is used for nothing else.
     """
     if ctx.flights.prover_of(read.object_id) is None:
-        ctx.flights.spawn(_refresh(ctx, store, head, read, ctx.flights.prove(read)))
+        ctx.flights.spawn(_refresh(ctx, store, exchange, read, ctx.flights.prove(read)))
 
 
-async def _refresh(ctx: Context, store: Store, head: RequestHead, read: ReadRequest, leader: Leader) -> None:
+async def _refresh(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, leader: Leader) -> None:
     try:
         entry = await store.lookup(read.object_id)
         record = entry.head
@@ -35,7 +35,7 @@ async def _refresh(ctx: Context, store: Store, head: RequestHead, read: ReadRequ
             return
         validator = None if ctx.refuses_additions else validator_to_add(read.conditions, record)
         token, sent, at = ctx.fences.token(read.object_id), ctx.next_sent(), ctx.clock.boot()
-        response = await ask_again_alone(ctx, head, () if validator is None else ((b"If-None-Match", validator),))
+        response = await ask_again_alone(ctx, exchange, () if validator is None else ((b"If-None-Match", validator),))
         try:
             answer = response.head
             asked = Asked(response, token, sent, at, validator is not None)

@@ -13,7 +13,7 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import ask, relay
 from fastcache.model import ObjectId, Result
-from fastcache.policy.request_class import UnsafeRequest, written_identities
+from fastcache.policy.request_class import IdentityOf, UnsafeRequest, written_identities
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.s3xml import parse_delete_objects, root_element_name
 
@@ -49,13 +49,14 @@ class _Fenced:
 async def handle_unsafe(ctx: Context, exchange: Exchange, unsafe: UnsafeRequest) -> None:
     """Forward one unsafe request, fenced on both sides."""
     body: bytes | None = None
+    identity_of = ctx.identity_for(exchange.admission)
     object_ids, bucket = unsafe.object_ids, unsafe.bucket
     if unsafe.deletes_named_in_body and bucket is not None:
         body = await _whole_body(exchange)
-        named = None if body is None else _named(ctx, bucket, body)
+        named = None if body is None else _named(identity_of, bucket, body)
         if named is not None:
             object_ids, bucket = named, None
-    fenced = _Fenced(ctx, object_ids, None if bucket is None else ctx.object_id(bucket, b""))
+    fenced = _Fenced(ctx, object_ids, None if bucket is None else identity_of(bucket, b"", None))
     fenced.raise_fences()
     await fenced.unpublish()
     settled = False
@@ -95,13 +96,15 @@ class _Beginning:
 
 async def _whole_body(exchange: Exchange) -> bytes | None:
     """The body of a DeleteObjects, when it can be read before anything is forwarded."""
+    if exchange.collected is not None:
+        return exchange.collected
     framing = exchange.head.framing
     if framing.kind is not Framing.LENGTH or framing.length > _DELETE_BODY_LIMIT or exchange.head.expect_continue:
         return None
     return b"".join([bytes(piece) async for piece in exchange.body()])
 
 
-def _named(ctx: Context, bucket: bytes, body: bytes) -> tuple[ObjectId, ...] | None:
+def _named(identity_of: IdentityOf, bucket: bytes, body: bytes) -> tuple[ObjectId, ...] | None:
     try:
         named = parse_delete_objects(body)
     except ValueError:
@@ -109,5 +112,5 @@ def _named(ctx: Context, bucket: bytes, body: bytes) -> tuple[ObjectId, ...] | N
     ids: dict[ObjectId, None] = {}
     for key, version in named:
         versions = () if version is None else (version,)
-        ids |= dict.fromkeys(written_identities(bucket, (key,), versions, ctx.object_id))
+        ids |= dict.fromkeys(written_identities(bucket, (key,), versions, identity_of))
     return tuple(ids)

@@ -96,11 +96,11 @@ def _render_switch(value: bool) -> str:
     return "on" if value else "off"
 
 
-def choice(*values: str, later: tuple[str, ...] = ()) -> Kind:
-    """One of ``values``. Those in ``later`` are known too, so that a rule can say why they are refused."""
+def choice(*values: str) -> Kind:
+    """One of ``values``."""
 
     def parse(text: str) -> str:
-        if text in values or text in later:
+        if text in values:
             return text
         raise ValueError(f"{text!r} is not one of {', '.join(values)}")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
-from fastcache.errors import CacheDirectoryError
+from fastcache.errors import CacheDirectoryError, KeysFileError
 from fastcache.lifecycle import addresses, cache_directory
+from fastcache.lifecycle.keys_file import read_keys_file
 from fastcache.lifecycle.schema import BY_PATH, Settings
 from fastcache.protocol.aws_hosts import parse_aws_host
 
@@ -21,14 +22,17 @@ TTL_SETTINGS = ("ttl", "head-ttl", "stale-while-revalidate", "stale-if-error", "
 
 def mode_refusal(authorization: str, upstream: str, namespace: str, explicit_ttl: bool) -> tuple[str, str] | None:
     """The setting to blame and why these four cannot go together, or None if they can (SEMANTICS 4, 7, 9)."""
-    if authorization == "verify":
-        return "authorization", "verify is not available in this version; use revalidate, or none on a trusted network"
-    if upstream == "sign":
-        return "upstream", "sign is not available in this version; use passthrough"
-    if namespace == "per-key":
-        return "namespace", "per-key needs authorization: verify, which is not available in this version; use global"
+    if authorization == "revalidate" and upstream == "sign":
+        return "upstream", (
+            "sign with revalidate would take the origin's word to this cache for its word to the client; "
+            "use authorization: verify, or none on a trusted network"
+        )
+    if namespace == "per-key" and authorization != "verify":
+        return "namespace", "per-key needs to know whose key a request has; use authorization: verify, or global"
+    if namespace == "per-key" and upstream == "sign":
+        return "namespace", "per-key makes no sense with sign, which asks for everybody with one key; use global"
     if authorization == "revalidate" and explicit_ttl:
-        return "ttl", "revalidate asks the origin each time, so a ttl has no effect; remove it, or use none"
+        return "ttl", "revalidate asks the origin each time, so a ttl has no effect; remove it, or use none or verify"
     return None
 
 
@@ -58,6 +62,14 @@ def _modes(settings: Settings) -> Iterator[tuple[str, str]]:
     if refusal is not None:
         name, reason = refusal
         yield (explicit[0] if name == "ttl" else name, reason)
+
+
+def _keys(settings: Settings) -> Iterator[tuple[str, str]]:
+    verifies = settings.authorization == "verify"
+    if verifies and settings.keys is None:
+        yield "authorization", "verify needs the clients' keys; name their file with keys"
+    elif not verifies and settings.keys is not None:
+        yield "keys", f"only authorization: verify knows clients by keys, this is {settings.authorization}; remove it"
 
 
 def _open_to_strangers(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -122,6 +134,11 @@ def _files(settings: Settings) -> Iterator[tuple[str, str]]:
                 pass
         except OSError as error:
             yield "ca-file", f"{settings.ca_file} cannot be read: {error.strerror}; give a PEM file"
+    if settings.keys is not None:
+        try:
+            read_keys_file(settings.keys)
+        except KeysFileError as error:
+            yield "keys", "; ".join(str(error).splitlines())
     if settings.cache:
         try:
             cache_directory.check_usable(settings.cache_dir)
@@ -131,6 +148,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, str]]:
 
 _RULES: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
     _modes,
+    _keys,
     _open_to_strangers,
     _aliases,
     _region,
@@ -142,11 +160,12 @@ _RULES: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
 
 def notices(settings: Settings) -> Iterator[str]:
     """What an operator should know about settings that are fine (SEMANTICS 3 and 4)."""
-    is_aws = addresses.is_aws(settings.endpoint.host)
-    if is_aws:
+    if settings.upstream == "sign":
+        return
+    if addresses.is_aws(settings.endpoint.host):
         yield (
             f"{settings.endpoint} accepts only signatures made for its own name: point clients here by DNS or "
-            "HTTP_PROXY, not by endpoint_url"
+            "HTTP_PROXY, not by endpoint_url, or use upstream: sign"
         )
-    elif settings.cache and settings.authorization == "none":
+    elif settings.cache and settings.authorization != "revalidate" and settings.namespace == "global":
         yield "namespace is global: a bucket name is taken for the same bucket whoever asks"

@@ -170,8 +170,10 @@ class Settings(Group):
     cache_size: Annotated[int, kinds.size(MIB, 1024 * 1024 * TIB)] = Field(
         default=10 * GIB, description="Bytes of objects kept in the cache directory."
     )
-    upstream: Annotated[str, kinds.choice("passthrough", later=("sign",))] = Field(
-        default="passthrough", description="How the origin is asked: with the client's own request and signature."
+    upstream: Annotated[str, kinds.choice("passthrough", "sign")] = Field(
+        default="passthrough",
+        description="How the origin is asked: with the client's own request and signature (`passthrough`), or with a "
+        "request signed by this cache's own `credentials` (`sign`).",
     )
     credentials: Annotated[Choice, kinds.CREDENTIALS] = Field(
         default=Choice("auto"),
@@ -183,32 +185,47 @@ class Settings(Group):
         description="Region that requests to the origin are signed for; empty for that in the name of an AWS endpoint, "
         "else us-east-1. The region of a bucket that is elsewhere is learnt from the origin.",
     )
-    authorization: Annotated[str, kinds.choice("revalidate", "none", later=("verify",))] = Field(
+    addressing: Annotated[str, kinds.choice("auto", "path", "virtual")] = Field(
+        default="auto",
+        description="With `upstream: sign`: whether the origin is told the bucket in the path or in the host name; "
+        "`auto` is the host name for AWS, where the bucket's name allows it, and the path everywhere else.",
+    )
+    authorization: Annotated[str, kinds.choice("revalidate", "none", "verify")] = Field(
         default="revalidate",
         description="Who may have a cached byte: `revalidate` asks the origin with the client's own signature each "
-        "time, `none` lets everybody who reaches the port.",
+        "time, `verify` checks signature and permission here, with `keys`, `none` lets everybody who reaches the port.",
+    )
+    keys: Annotated[Path | None, kinds.OPTIONAL_FILE] = Field(
+        default=None,
+        description="With `authorization: verify`: the YAML file of the clients' access keys and what each may do.",
+    )
+    read_only: Annotated[str, kinds.choice("auto", "on", "off")] = Field(
+        default="auto",
+        description="Whether everything but reads and lists is refused; `auto` does so where `none` meets `sign`, "
+        "because there anybody's request would be made with this cache's own credentials.",
     )
     ttl: Annotated[float, kinds.duration(0.0, 3650 * _DAY)] = Field(
         default=60.0,
-        description="With `authorization: none`: how long an object is served before the origin is asked again.",
+        description="With `authorization: none` or `verify`: how long an object is served before the origin is asked "
+        "again.",
     )
     head_ttl: Annotated[float, kinds.duration(0.0, 3650 * _DAY)] = Field(
-        default=60.0, description="With `authorization: none`: the same for HEAD requests."
+        default=60.0, description="With `authorization: none` or `verify`: the same for HEAD requests."
     )
     stale_while_revalidate: Annotated[float, kinds.duration(0.0, 3650 * _DAY)] = Field(
         default=0.0,
-        description="With `authorization: none`: how long after its TTL an object is still served at once, while the "
-        "origin is asked.",
+        description="With `authorization: none` or `verify`: how long after its TTL an object is still served at once, "
+        "while the origin is asked.",
     )
     stale_if_error: Annotated[float, kinds.duration(0.0, 3650 * _DAY)] = Field(
         default=0.0,
-        description="With `authorization: none`: how long after its TTL an object is served when the origin cannot be "
-        "reached, is too slow, or answers 500, 502, 503 or 504.",
+        description="With `authorization: none` or `verify`: how long after its TTL an object is served when the "
+        "origin cannot be reached, is too slow, or answers 500, 502, 503 or 504.",
     )
     object_max_age: Annotated[str, kinds.choice("ignore", "honour")] = Field(
         default="ignore",
-        description="With `authorization: none`: `honour` lets max-age, s-maxage and no-cache of an object's own "
-        "Cache-Control decide in the place of `ttl` and `head-ttl`, for objects that have one.",
+        description="With `authorization: none` or `verify`: `honour` lets max-age, s-maxage and no-cache of an "
+        "object's own Cache-Control decide in the place of `ttl` and `head-ttl`, for objects that have one.",
     )
     allow_from: Annotated[tuple[Network, ...], kinds.NETWORKS] = Field(
         default=(), description="Networks clients may come from; empty for all. Needed for `none` beyond this machine."
@@ -223,7 +240,7 @@ class Settings(Group):
         description="How a hit answers several ranges in one request: with the `whole` object, as S3 does, or with "
         "just those ranges as `multipart/byteranges`. What is not cached the origin answers in its own way.",
     )
-    namespace: Annotated[str, kinds.choice("global", later=("per-key",))] = Field(
+    namespace: Annotated[str, kinds.choice("global", "per-key")] = Field(
         default="global",
         description="Whether a bucket name means one bucket for all (`global`) or one for each access key.",
     )

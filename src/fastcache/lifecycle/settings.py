@@ -101,9 +101,9 @@ def render_effective(settings: Settings) -> str:
         line = f"{'  ' * len(group)}{setting.path[-1]}: {_rendered(setting, settings)}"
         if setting.name in settings.explicit:
             line += f"  # {settings.place(setting.name)}"
-        elif setting.name in rules.TTL_SETTINGS and settings.authorization != "none":
+        elif setting.name in rules.TTL_SETTINGS and settings.authorization == "revalidate":
             # Written out it would be refused (SEMANTICS 7).
-            line = f"# {line}  (with authorization: none)"
+            line = f"# {line}  (with authorization: none or verify)"
         lines.append(line)
     return "\n".join(lines) + "\n"
 

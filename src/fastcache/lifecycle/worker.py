@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import signal
@@ -33,6 +34,7 @@ from fastcache.lifecycle.descriptors import (
     idle_cache_files_within_limit,
     leased_files_within_limit,
 )
+from fastcache.lifecycle.gateway import running_gateway
 from fastcache.lifecycle.settings import Settings
 from fastcache.observe import log
 from fastcache.observe.access_log import AccessLog
@@ -192,11 +194,13 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
         store = await _open_store(settings, fences, clock, metrics) if settings.cache else None
         if store is not None:
             stack.push_async_callback(store.close)
-        pool = Pool(settings.endpoint, _upstream_settings(settings), metrics=_OriginMetrics(metrics))
+        make_pool = functools.partial(Pool, settings=_upstream_settings(settings), metrics=_OriginMetrics(metrics))
+        pool = make_pool(settings.endpoint)
         stack.push_async_callback(pool.close)
         access_log = AccessLog(settings.access_log, settings.access_log_file, metrics)
         stack.callback(access_log.close)
         ctx = _context(settings, pool, store, fences, clock, metrics, access_log)
+        ctx.gateway = await stack.enter_async_context(running_gateway(settings, clock, metrics, pool, make_pool))
         stack.push_async_callback(ctx.flights.close)
         limits = HeadLimits(
             bytes=settings.limits.head_bytes,
@@ -282,7 +286,7 @@ def _context(
             accepted_hosts=(*_own_names(), *(name.encode("ascii") for name in settings.hosts)),
             virtual_host_suffixes=tuple(name.encode("ascii") for name in settings.virtual_host_suffixes),
             endpoint_host=settings.endpoint.host.encode("ascii"),
-            only_endpoint=is_aws(settings.endpoint.host),
+            only_endpoint=is_aws(settings.endpoint.host) and settings.upstream == "passthrough",
         ),
         pool=pool,
         store=store,

@@ -14,8 +14,15 @@ class Authorization(enum.StrEnum):
 
     REVALIDATE = "revalidate"
     """The client's own signed request, with our If-None-Match, answered 304 by the origin."""
+    VERIFY = "verify"
+    """A signature and a permission that are checked here, and the TTL."""
     NONE = "none"
     """Nothing but the TTL: whoever reaches the port reads what is cached."""
+
+    @property
+    def has_ttl(self) -> bool:
+        """Whether what was proved lately may be served without asking the origin."""
+        return self is not Authorization.REVALIDATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ def freshness(
     ``proved_at`` and ``now`` are CLOCK_BOOTTIME seconds; age counts from when the proving request was *sent*, so it is
     never understated. ``revalidate`` consults no TTL at all; a raised fence or another epoch voids every proof.
     """
-    if mode is not Authorization.NONE or proved_at is None or not fences_current:
+    if not mode.has_ttl or proved_at is None or not fences_current:
         return Freshness.EXPIRED
     age = now - proved_at
     if age < 0.0:

@@ -1,0 +1,66 @@
+"""The gateway from the settings: keys, credentials, regions, and what goes out in our name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+
+from fastcache.clock import Clock
+from fastcache.engine.gateway import Gateway
+from fastcache.engine.signing import Signer
+from fastcache.lifecycle.credentials import provider_of
+from fastcache.lifecycle.key_ring import KeyRing
+from fastcache.lifecycle.settings import Settings
+from fastcache.model import OriginId
+from fastcache.observe.catalogue import GAUGES
+from fastcache.observe.metrics import Metrics
+from fastcache.policy.admission import Rules
+from fastcache.policy.freshness import Authorization
+from fastcache.policy.own_request import BucketPlace
+from fastcache.upstream.endpoints import Endpoints
+from fastcache.upstream.pool import Pool
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(
+    settings: Settings, clock: Clock, metrics: Metrics, pool: Pool, make_pool: Callable[[OriginId], Pool]
+) -> AsyncIterator[Gateway | None]:
+    """The gateway of these settings, as long as it is needed; None where every request goes to the origin as it came.
+
+    ``pool`` is that of the endpoint, ``make_pool`` makes those of its other regions. ConfigError when there can be no
+    credentials, or the keys cannot be read.
+    """
+    rules = _rules(settings)
+    if rules.authorization is not Authorization.VERIFY and not rules.signs and not rules.read_only:
+        yield None
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        keys = signer = None
+        if settings.keys is not None:
+            keys = KeyRing(settings.keys, metrics)
+            stack.push_async_callback(keys.close)
+            keys.start()
+        if rules.signs:
+            endpoints = Endpoints(pool, make_pool)
+            stack.push_async_callback(endpoints.close)
+            credentials = provider_of(settings, os.environ, clock, metrics.credentials_refreshed)
+            stack.push_async_callback(credentials.close)
+            await credentials.start()
+            gauge = GAUGES["fastcache_credentials_expiry_seconds"]
+            metrics.gauge(gauge.name, gauge.help, credentials.seconds_left)
+            place = BucketPlace(settings.addressing)
+            signer = Signer(settings.endpoint, place, credentials, endpoints, clock, region=settings.region)
+        yield Gateway(rules, keys, signer, clock, metrics)
+
+
+def _rules(settings: Settings) -> Rules:
+    authorization = Authorization(settings.authorization)
+    signs = settings.upstream == "sign"
+    auto = signs and authorization is Authorization.NONE
+    return Rules(
+        authorization=authorization,
+        signs=signs,
+        read_only=settings.read_only == "on" or (settings.read_only == "auto" and auto),
+        per_key=settings.namespace == "per-key",
+    )
