@@ -213,6 +213,16 @@ async def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make: Callable
         await asyncio.wait_for(FileSource(tmp_path / "secrets").load(), 30)
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "pipe"])
+def test_what_is_no_file_leaves_no_descriptor_behind(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "secrets")
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with pytest.raises(ConfigError):
+            private_file.read_private(tmp_path / "secrets")
+    assert os.listdir("/proc/self/fd") == before
+
+
 async def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_file, "LARGEST", 100)
     with pytest.raises(ConfigError, match="more than 100 bytes"):

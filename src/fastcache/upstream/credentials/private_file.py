@@ -58,10 +58,8 @@ def read_any(path: Path) -> tuple[bytes, Stamp]:
 
 def _read(path: Path) -> tuple[bytes, os.stat_result]:
     try:
-        # Not to wait for the writer of a pipe that somebody put there.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(fd, "rb") as file:
-            status = os.fstat(fd)
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"{path} is not a file")
             data = file.read(LARGEST + 1)
@@ -70,3 +68,11 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
     if len(data) > LARGEST:
         raise ConfigError(f"{path} has more than {LARGEST} bytes; it is not a file of credentials")
     return data, status
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """An opener that does not wait for the writer of a pipe that somebody put there.
+
+    (As an opener, so that ``open`` closes what it then refuses to read, a directory.)
+    """
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
