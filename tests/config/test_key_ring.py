@@ -158,7 +158,7 @@ async def test_a_secret_as_kubernetes_mounts_it_is_followed_through_its_links(tm
 async def test_files_that_hold_secrets_are_watched_too(path: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     put(path, "- {access_key: AAA, secret_key_file: secret}\n")
-    with pytest.raises(KeysFileError, match="secret: cannot be read"):
+    with pytest.raises(KeysFileError, match="secret cannot be read"):
         KeyRing(path, Metrics())
     put(secret, "canary-first\n")
     async with watching(path) as ring:

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fastcache.cli.main import main
-from fastcache.errors import KeysFileError
+from fastcache.errors import ConfigError
 from fastcache.lifecycle.keys_file import read_keys_file
-from fastcache.lifecycle.private_file import edit_private
+from fastcache.lifecycle.private_edits import edit_private
 from fastcache.policy.access import Action, KeySet, Need
 
 
@@ -116,7 +116,7 @@ def test_a_problem_is_one_line_on_stderr_and_the_status_2(file: Path, arguments:
 @pytest.mark.parametrize("command", ["list", "disable", "enable", "remove"])
 def test_a_missing_file_is_told_and_not_made(file: Path, command: str) -> None:
     result = run(command, file, *([] if command == "list" else ["AAA"]), status=2)
-    assert result.stderr.startswith(f"fastcache: {file}: ")
+    assert result.stderr.startswith(f"fastcache: {file} ")
     assert list(file.parent.iterdir()) == []
 
 
@@ -140,7 +140,9 @@ def test_a_file_that_others_can_reach_is_not_edited(file: Path) -> None:
     file.chmod(0o640)
     before = file.read_bytes()
     result = run("create", file, status=2)
-    assert result.stderr == f"fastcache: {file}: others can reach it (mode 0640); chmod it to 0600\n"
+    assert (
+        result.stderr == f"fastcache: {file} has mode 0640, so that others can get at its secrets; chmod it to 0600\n"
+    )
     assert file.read_bytes() == before
 
 
@@ -170,13 +172,13 @@ def test_a_change_that_fails_leaves_the_file_and_nothing_else(file: Path) -> Non
     before = file.read_bytes()
 
     def fails(content: bytes | None) -> bytes:
-        raise KeysFileError("no")
+        raise ConfigError("no")
 
-    with pytest.raises(KeysFileError, match=r"^no$"):
+    with pytest.raises(ConfigError, match=r"^no$"):
         edit_private(file, fails)
-    with pytest.raises(KeysFileError, match=r"^no$"):
+    with pytest.raises(ConfigError, match=r"^no$"):
         edit_private(file.with_name("other"), fails)
-    with pytest.raises(KeysFileError, match="cannot be written: No such file or directory"):
+    with pytest.raises(ConfigError, match="cannot be replaced: No such file or directory"):
         edit_private(file.parent / "missing" / "keys.yaml", lambda content: b"[]\n")
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert file.read_bytes() == before

@@ -99,7 +99,9 @@ def test_no_keys_have_to_be_said(keys: KeysFileText) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o666, 0o777])
 def test_a_file_that_others_can_reach_is_refused(keys: KeysFileText, mode: int) -> None:
-    assert keys.refusal(ONE, mode=mode) == [f"keys.yaml: others can reach it (mode {mode:04o}); chmod it to 0600"]
+    assert keys.refusal(ONE, mode=mode) == [
+        f"keys.yaml has mode {mode:04o}, so that others can get at its secrets; chmod it to 0600"
+    ]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
@@ -111,7 +113,7 @@ def test_what_only_the_owner_can_reach_is_read(keys: KeysFileText, mode: int) ->
 def test_a_file_of_somebody_else_is_refused(keys: KeysFileText) -> None:
     keys(ONE)
     os.chown(keys.path, 12345, 12345)
-    with pytest.raises(KeysFileError, match=r"belongs to uid 12345; it must be ours \(uid 0\) or root's"):
+    with pytest.raises(KeysFileError, match=r"belongs to uid 12345; it must be this user's own or root's"):
         read_keys_file(keys.path)
 
 
@@ -119,8 +121,8 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     (tmp_path / "link").symlink_to("nowhere")
     for name, problem in (
-        ("pipe", "is not a regular file"),
-        (".", "is not a regular file"),
+        ("pipe", "is not a file"),
+        (".", "cannot be read: Is a directory"),
         ("missing", "cannot be read: No such file or directory"),
         ("link", "cannot be read: No such file or directory"),
     ):
@@ -134,17 +136,19 @@ def test_a_link_is_judged_by_what_it_points_to(keys: KeysFileText, tmp_path: Pat
     link.symlink_to(keys.path)
     assert len(read_keys_file(link).entries) == 1
     keys.path.chmod(0o644)
-    with pytest.raises(KeysFileError, match="others can reach it"):
+    with pytest.raises(KeysFileError, match="has mode 0644, so that others can get at its secrets"):
         read_keys_file(link)
 
 
 def test_a_secret_file_is_held_to_the_same(keys: KeysFileText, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     text = "- {access_key: AAA, secret_key_file: secret}\n"
-    assert keys.refusal(text) == ["keys.yaml:1: secret: cannot be read: No such file or directory"]
+    assert keys.refusal(text) == ["keys.yaml:1: secret cannot be read: No such file or directory"]
     secret.write_text(CANARY)
     secret.chmod(0o644)
-    assert keys.refusal(text) == ["keys.yaml:1: secret: others can reach it (mode 0644); chmod it to 0600"]
+    assert keys.refusal(text) == [
+        "keys.yaml:1: secret has mode 0644, so that others can get at its secrets; chmod it to 0600"
+    ]
     secret.chmod(0o600)
     for content in ("", "\n", "canary", f"{CANARY}\n{CANARY}", f"{CANARY} ", f" {CANARY}", CANARY * 100):
         secret.write_text(content)
@@ -249,7 +253,9 @@ def test_what_is_no_text_is_refused(keys: KeysFileText) -> None:
 
 
 def test_there_are_bounds(keys: KeysFileText) -> None:
-    assert keys.refusal("# " + "x" * 1024 * 1024) == ["keys.yaml: larger than 1MiB"]
+    assert keys.refusal("# " + "x" * 1024 * 1024) == [
+        "keys.yaml has more than 1048576 bytes; it is not a file of credentials"
+    ]
     assert keys.refusal("[" + "a," * (MOST_KEYS + 1) + "]") == [f"keys.yaml:1: more than {MOST_KEYS} keys"]
     rule = "{actions: [read], resources: [b]}"
     (line,) = keys.refusal(f"{ONE}  allow: [{', '.join([rule] * 65)}]\n")

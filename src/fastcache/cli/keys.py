@@ -13,7 +13,7 @@ from fastcache.cli.options import Parsed
 from fastcache.errors import KeysFileError
 from fastcache.lifecycle.keys_file import KeyEntry, parse_access_key, parse_action, read_keys_file
 from fastcache.lifecycle.keys_text import NEW_FILE, KeysText, actions_of, rendered
-from fastcache.lifecycle.private_file import edit_private
+from fastcache.lifecycle.private_edits import edit_private
 from fastcache.policy.access import AllowRule, Resource
 
 _NAME_LETTERS = string.ascii_uppercase + "234567"
@@ -99,7 +99,7 @@ def _rules_shown(entry: KeyEntry) -> str:
 def _edit(file: Path, change: Callable[[KeysText], str]) -> None:
     def edited(content: bytes | None) -> bytes:
         if content is None:
-            raise KeysFileError(f"{file}: does not exist; make it with `fastcache keys create`")
+            raise KeysFileError(f"{file} does not exist; make it with `fastcache keys create`")
         return change(KeysText.of(file, content)).encode()
 
     edit_private(file, edited)

@@ -14,6 +14,7 @@ from fastcache.lifecycle.keys_file import read_keys_file
 from fastcache.observe.catalogue import GAUGES
 from fastcache.observe.metrics import Metrics
 from fastcache.policy.access import KeySet
+from fastcache.upstream.credentials.private_file import Stamp, current_stamp
 
 _log = logging.getLogger("fastcache.keys")
 
@@ -21,16 +22,14 @@ POLL_INTERVAL: Final = 1.0
 """Seconds between two looks at the files. A look is a stat; notification would miss network file systems, and the links
 by which Kubernetes swaps a secret."""
 
-Stamp = tuple[int, ...] | None
-"""What changes with a file's content, place, owner or mode; None for a file that cannot be found."""
 Listener = Callable[[KeySet], None]
 
 
 class _Look(NamedTuple):
     """What was found in one reading of the files."""
 
-    stamps: Mapping[Path, Stamp]
-    """As they were before each file was read: what changes while it is read is seen by the next look."""
+    stamps: Mapping[Path, Stamp | None]
+    """As they were before each file was read: what changes while it is read is seen by the next look. None: no file."""
     keys: KeySet | None
     error: KeysFileError | None = None
 
@@ -111,25 +110,14 @@ class KeyRing:
 
     def _look(self, serial: int) -> _Look:
         """Read everything; on a thread, so it changes nothing."""
-        stamps = {self._path: _stamp(self._path)}
+        stamps = {self._path: current_stamp(self._path)}
         try:
             file = read_keys_file(self._path)
-            stamps |= {path: _stamp(path) for path in file.secret_files}
+            stamps |= {path: current_stamp(path) for path in file.secret_files}
             return _Look(stamps, file.key_set(self._environ, serial))
         except KeysFileError as error:
             return _Look(stamps, None, error)
 
 
-def _stamps_of(paths: Mapping[Path, Stamp]) -> Mapping[Path, Stamp]:
-    return {path: _stamp(path) for path in paths}
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (
-        *(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns),
-        *(status.st_mode, status.st_uid),
-    )
+def _stamps_of(paths: Mapping[Path, Stamp | None]) -> Mapping[Path, Stamp | None]:
+    return {path: current_stamp(path) for path in paths}

@@ -25,9 +25,9 @@ import yaml
 
 from fastcache.errors import ConfigError, KeysFileError
 from fastcache.lifecycle.kinds import SWITCH
-from fastcache.lifecycle.private_file import read_private
 from fastcache.lifecycle.yaml_nodes import compose, line_of, nearest_name, scalar_text
 from fastcache.policy.access import AccessKey, Action, AllowRule, KeySet, Resource
+from fastcache.upstream.credentials.private_file import read_private
 
 SECRET_SOURCES = ("secret_key", "secret_key_file", "secret_key_env")
 KEY_FIELDS = ("access_key", *SECRET_SOURCES, "session_token", "enabled", "allow")
@@ -118,15 +118,19 @@ _SECRET_FORM = "it must be 7 to 256 visible ASCII characters and nothing else"
 
 def _secret_in(path: Path) -> str:
     try:
-        content = read_private(path)
-    except KeysFileError as error:
+        content, _ = read_private(path)
+    except ConfigError as error:
         raise ValueError(str(error)) from None
     return content[:_LONGEST_SECRET_FILE].decode("latin-1").rstrip("\r\n")
 
 
 def read_keys_file(path: Path) -> KeysFile:
     """What the file says, secrets elsewhere not looked for. KeysFileError with a line for each problem."""
-    return parse_keys(path, read_private(path))
+    try:
+        content, _ = read_private(path)
+    except ConfigError as error:
+        raise KeysFileError(str(error)) from None
+    return parse_keys(path, content)
 
 
 def parse_keys(path: Path, content: bytes) -> KeysFile:

@@ -1,4 +1,4 @@
-"""Files that hold secrets: read only while nobody else can reach them, and replaced in one step."""
+"""Files that hold secrets, replaced in one step that no reader sees half of."""
 
 from __future__ import annotations
 
@@ -10,34 +10,22 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fastcache.errors import KeysFileError
-from fastcache.lifecycle.yaml_nodes import read_limited
-
-
-def read_private(path: Path) -> bytes:
-    """The bytes of a regular file that nobody but us (or root) can read or change; KeysFileError otherwise.
-
-    Links are followed, because a Kubernetes secret is one, and what is judged is the file that was opened.
-    """
-    try:
-        with _opened(path) as descriptor:
-            return _read(path, descriptor)
-    except OSError as error:
-        raise KeysFileError(f"{path}: cannot be read: {error.strerror}") from None
+from fastcache.errors import ConfigError
+from fastcache.upstream.credentials.private_file import read_private
 
 
 def edit_private(path: Path, edit: Callable[[bytes | None], bytes]) -> None:
     """Replace the file by what ``edit`` makes of its bytes (None: there is no file yet), mode and owner kept.
 
     Editors wait for one another, so that none undoes what another has just written; readers see the old or the new
-    file. KeysFileError when the file is not private or cannot be replaced; whatever ``edit`` raises changes nothing.
+    file. ConfigError when the file is not private or cannot be replaced; whatever ``edit`` raises changes nothing.
     """
     place = path.resolve()  # a link stays one
     try:
         while not _edited(place, edit):
             pass
     except OSError as error:
-        raise KeysFileError(f"{path}: cannot be written: {error.strerror}") from None
+        raise ConfigError(f"{path} cannot be replaced: {error.strerror}") from None
 
 
 def _edited(path: Path, edit: Callable[[bytes | None], bytes]) -> bool:
@@ -48,7 +36,7 @@ def _edited(path: Path, edit: Callable[[bytes | None], bytes]) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if not _is_at(path, descriptor):
                 return False
-            content = _read(path, descriptor)
+            content, _ = read_private(path)
             edited = edit(content)
             if edited == content:
                 return True
@@ -72,28 +60,6 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _read(path: Path, descriptor: int) -> bytes:
-    problem = _exposure(os.fstat(descriptor))
-    if problem is not None:
-        raise KeysFileError(f"{path}: {problem}")
-    try:
-        with open(descriptor, "rb", closefd=False) as stream:
-            return read_limited(stream)
-    except ValueError as error:
-        raise KeysFileError(f"{path}: {error}") from None
-
-
-def _exposure(status: os.stat_result) -> str | None:
-    """Why a file is not private, if it is not."""
-    if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file"
-    if status.st_uid not in (0, os.geteuid()):
-        return f"belongs to uid {status.st_uid}; it must be ours (uid {os.geteuid()}) or root's"
-    if status.st_mode & 0o077:
-        return f"others can reach it (mode {stat.S_IMODE(status.st_mode):04o}); chmod it to 0600"
-    return None
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
