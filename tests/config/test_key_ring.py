@@ -73,7 +73,7 @@ async def test_a_changed_file_is_read_and_its_keys_told(path: Path, caplog: pyte
         await until(lambda: ring.current.serial == 3)
         assert names(ring.current) == []
         assert b"\nfastcache_keys 0.0\n" in metrics.render()[0]
-    assert "canary" not in caplog.text
+    assert "canary" not in f"{caplog.text} {ring.current!r} {told} {metrics.render()}"
     assert [record.getMessage() for record in caplog.records] == [
         f"2 keys read from {path} (before: 1)",
         f"0 keys read from {path} (before: 2)",
