@@ -152,6 +152,12 @@ class Readers(RuleBasedStateMachine):
         if start < self.SIZE:
             self._read(which, Interval(start, min(self.SIZE, start + length)))
 
+    @rule(which=st.integers(0, 1), length=st.integers(1, 60))
+    def read_up_to_where_another_scan_is(self, which: int, length: int) -> None:
+        end = self.ends[which]
+        if end > 0:
+            self._read(which, Interval(max(0, end - length), end))
+
     @rule(seconds=st.floats(0, 40))
     def wait(self, seconds: float) -> None:
         self.now += seconds
