@@ -1,12 +1,12 @@
 """What a plain request says about its own signature (Signature Version 4), read strictly; nothing of it is proved yet."""
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t
 
 from fastcache._core.conditions cimport FieldValue
 from fastcache._core.recogniser cimport PlainRequest
-from fastcache._core.sha256 cimport DIGEST_LENGTH
 
 cdef enum:
     TIMESTAMP_LENGTH = 16        # YYYYMMDDTHHMMSSZ
+    SIGNATURE_LENGTH = 64
     DECODED_LIMIT = 1024         # octets of a decoded credential and of decoded names together
     QUERY_NAMES = 9              # that a presigned request may have
 
@@ -21,7 +21,7 @@ cdef struct Claim:
     FieldValue signed_names      # as they are listed
     FieldValue payload           # what is signed for the body's hash
     FieldValue token             # NULL without one, percent-encoded in a presigned request
-    uint8_t[DIGEST_LENGTH] signature
+    const char* signature        # SIGNATURE_LENGTH octets, which may be any
     FieldValue[QUERY_NAMES] parameters   # of a presigned request, raw, in canonical order; NULL: not there
     char[DECODED_LIMIT] decoded
 

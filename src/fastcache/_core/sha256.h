@@ -278,6 +278,21 @@ static void fc_sha256_end(fc_sha256 *hash, uint8_t *digest) {
         fc_sha_write(digest + 4 * i, hash->state[i]);
 }
 
+/* A digest as 64 lower-case hexadecimal digits. Without a table or a branch, because some are secret until they are
+ * compared. Eight half-octets are spread over eight octets and made digits at once. */
+static inline void fc_sha256_hex(const uint8_t *digest, char *text) {
+    for (int i = 0; i < FC_SHA_DIGEST; i += 4) {
+        uint64_t halves = fc_sha_read(digest + i), letters;
+        halves = (halves | halves << 16) & 0x0000ffff0000ffffull;
+        halves = (halves | halves << 8) & 0x00ff00ff00ff00ffull;
+        halves = (halves | halves << 4) & 0x0f0f0f0f0f0f0f0full;
+        letters = (halves + 0x0606060606060606ull) >> 4 & 0x0101010101010101ull; /* 1 for those from 10 on */
+        halves += 0x3030303030303030ull + letters * ('a' - '0' - 10);
+        fc_sha_write((uint8_t *)text + 2 * i, (uint32_t)(halves >> 32));
+        fc_sha_write((uint8_t *)text + 2 * i + 4, (uint32_t)halves);
+    }
+}
+
 /* A key: the states that its inner and its outer pad leave. As secret as the key itself. */
 typedef struct {
     uint32_t inner[8], outer[8];

@@ -21,6 +21,7 @@ cdef extern from "sha256.h" nogil:
     void fc_sha256_begin(fc_sha256* hash, fc_sha256_function compress)
     void fc_sha256_put(fc_sha256* hash, const void* data, size_t length)
     void fc_sha256_end(fc_sha256* hash, uint8_t* digest)
+    void fc_sha256_hex(const uint8_t* digest, char* text)
     void fc_hmac_take_key(fc_hmac_key* key, fc_sha256_function compress, const void* octets, size_t length)
     void fc_hmac_begin(fc_sha256* hash, const fc_hmac_key* key, fc_sha256_function compress)
     void fc_hmac_end(fc_sha256* hash, const fc_hmac_key* key, uint8_t* digest)
