@@ -25,6 +25,28 @@ def test_a_token_is_current_until_its_object_is_raised() -> None:
     assert subject.is_current(ONE, subject.token(ONE))
 
 
+def test_a_raise_tells_the_token_that_it_made() -> None:
+    subject = Fences()
+    mine = subject.raise_object(ONE)
+    assert subject.is_current(ONE, mine)
+    theirs = subject.raise_object(ONE)
+    assert not subject.is_current(ONE, mine)
+    assert subject.is_current(ONE, theirs)
+
+
+def test_a_write_raises_again_only_if_nothing_else_has() -> None:
+    subject = Fences()
+    mine = subject.raise_object(ONE)
+    after = subject.raise_if_current(ONE, mine)
+    assert after is not None
+    assert subject.is_current(ONE, after)
+    assert subject.raise_if_current(ONE, mine) is None, "it is raised already"
+    assert subject.is_current(ONE, after), "what failed has raised nothing"
+    subject.raise_bucket(ONE)
+    assert subject.raise_if_current(ONE, after) is None
+    assert Fences().raise_if_current(ONE, FenceToken(0, 0, 0)) is None
+
+
 @pytest.mark.parametrize("bucket", [ONE, ONE.bucket_digest])
 def test_raising_a_bucket_outdates_all_its_objects_and_no_others(bucket: ObjectId | bytes) -> None:
     subject = Fences()

@@ -24,6 +24,11 @@ static inline void fc_store(uint64_t *word, uint64_t value) { __atomic_store_n(w
 /* The value before. */
 static inline uint64_t fc_raise(uint64_t *word) { return __atomic_fetch_add(word, 1, __ATOMIC_SEQ_CST); }
 
+/* Raise a word that still is `value`; whether it was. */
+static inline int fc_raise_from(uint64_t *word, uint64_t value) {
+    return __atomic_compare_exchange_n(word, &value, value + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 /* The stored value after trying to change 0 into `value`. */
 static inline uint64_t fc_settle(uint64_t *word, uint64_t value) {
     uint64_t seen = 0;

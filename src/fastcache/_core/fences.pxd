@@ -5,6 +5,7 @@ cdef extern from "atomics.h" nogil:
     uint64_t fc_load(const uint64_t *word)
     void fc_store(uint64_t *word, uint64_t value)
     uint64_t fc_raise(uint64_t *word)
+    int fc_raise_from(uint64_t *word, uint64_t value)
     uint64_t fc_settle(uint64_t *word, uint64_t value)
 
 

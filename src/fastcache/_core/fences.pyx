@@ -65,9 +65,27 @@ cdef class Fences:
         )
 
     def raise_object(self, object_id):
-        """Make every token of ``object_id`` read so far outdated, in all processes."""
+        """Make every token of ``object_id`` read so far outdated, in all processes. The token that this very raise
+        made: it is not current any more if anybody else has raised since."""
         cdef bytes digest = checked(object_id.digest)
-        fc_raise(&self.shared.objects[fc_stripe(<const uint8_t *>digest)])
+        cdef bytes bucket = checked(object_id.bucket_digest)
+        cdef uint64_t bucket_fence = fc_load(&self.shared.buckets[fc_stripe(<const uint8_t *>bucket)])
+        cdef uint64_t fence = fc_raise(&self.shared.objects[fc_stripe(<const uint8_t *>digest)]) + 1
+        return FenceToken(self.epoch, fence, bucket_fence)
+
+    def raise_if_current(self, object_id, token):
+        """Raise the object's fence if nothing was raised since ``token``, in one step: the token that follows it.
+        None: something was, and nothing is raised now."""
+        cdef uint64_t epoch, object_fence, bucket_fence
+        epoch, object_fence, bucket_fence = token
+        cdef bytes digest = checked(object_id.digest)
+        cdef bytes bucket = checked(object_id.bucket_digest)
+        if epoch != self.epoch or fc_load(&self.shared.buckets[fc_stripe(<const uint8_t *>bucket)]) != bucket_fence:
+            return None
+        # A bucket that is raised from here on makes the new token outdated, too.
+        if not fc_raise_from(&self.shared.objects[fc_stripe(<const uint8_t *>digest)], object_fence):
+            return None
+        return FenceToken(epoch, object_fence + 1, bucket_fence)
 
     def raise_bucket(self, bucket):
         """The same for every object of a bucket: an ObjectId in it, or the bucket's 32-byte digest."""
