@@ -173,6 +173,12 @@ class HeadRecord:
         return self.parts[at].interval if at < len(self.parts) and self.parts[at].number == number else None
 
     @property
+    def is_headerless(self) -> bool:
+        """The bytes went through here on their way up, and the origin has not yet said how it describes them: nothing
+        is served before it has (SEMANTICS 32). A header set it sent always has an ETag."""
+        return not self.headers
+
+    @property
     def last_modified(self) -> bytes | None:
         return self.get(b"last-modified")
 

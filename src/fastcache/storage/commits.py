@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fastcache._core.extent_codec import encode_head, header_size
 from fastcache.errors import StorageError
 from fastcache.model import FenceToken, HeadRecord, Interval
 from fastcache.storage import layout
-from fastcache.storage.blocks import BlockSums
+from fastcache.storage.appending import Part
 from fastcache.storage.disk import ObjectDisk, header_for
 from fastcache.storage.entry import DISK_BLOCK, Entry, Extent, disk_bytes, same_content
 from fastcache.storage.files import Change
 from fastcache.storage.metrics import StoreCounter
-
-
-@dataclass(slots=True)
-class Part:
-    """A file in progress. ``fd`` belongs to whoever holds the part, and goes over to the commit or the discard."""
-
-    path: str
-    fd: int
-    start: int
-    data_offset: int
-    limit: int
-    """Where it has to end: the next border of the grid, or what is committed already."""
-    length: int = 0
-    sums: BlockSums = BlockSums()  # noqa: RUF009 - frozen
-    reserved: int = 0
-    """Bytes counted for it in the store's space."""
 
 
 class Commits:

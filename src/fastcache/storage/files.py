@@ -60,9 +60,19 @@ class Files(Loading):
             self.restore()
             return os.open(path, _NEW, 0o600, dir_fd=self._root)
 
+    def open_part(self, path: str) -> int:
+        """A file in progress that was closed, for its header; the caller owns the descriptor."""
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root)
+
+    def close_part(self, fd: int) -> None:
+        """Close a file in progress; OSError when what was written to it may be lost."""
+        os.close(fd)
+
     def discard_part(self, fd: int, path: str) -> None:
+        """Remove a file in progress; ``fd`` is -1 when it was closed."""
         try:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         finally:
             os.unlink(path, dir_fd=self._root)
 

@@ -25,6 +25,7 @@ from fastcache.storage.settings import StoreSettings, StoreStats
 from fastcache.storage.shared_files import SharedFiles
 from fastcache.storage.sharing import Share, SharedSpace
 from fastcache.storage.space import Space
+from fastcache.storage.staging import Staging
 from fastcache.storage.writer import SMALL_FILL, FillWriter
 
 QUEUE_LIMIT = 4096
@@ -66,6 +67,7 @@ class Store:
         self._forgotten_sent = 0
         self._scan: asyncio.Task[object] | None = None
         self._scanner = Scanner(self._disk, clock)
+        self.staging = Staging(self._disk, settings, self._entry)
         self._closed = False
 
     async def _make_room(self, wanted: int) -> bool:
@@ -276,11 +278,11 @@ class Store:
         if self._disk.knows(entry):
             self._disk.settle_soon(entry)
         elif self._io.available and not self._closed:
-            self._disk.spawn_for(entry, self._drop_unread(entry, dropped), "fastcache-drop")
+            self._disk.spawn_for(entry, self._drop_unread(entry, dropped, entry.sent), "fastcache-drop")
 
-    async def _drop_unread(self, entry: Entry, dropped: HeadRecord | None) -> None:
-        """Drop what the disk turns out to hold, unless something newer was published meanwhile, here or elsewhere."""
-        sent = entry.sent
+    async def _drop_unread(self, entry: Entry, dropped: HeadRecord | None, sent: int) -> None:
+        """Drop what the disk turns out to hold, unless something newer than ``sent`` was published meanwhile, here or
+        elsewhere."""
         try:
             await self._disk.load(entry)
         except (OSError, StorageError) as error:

@@ -9,20 +9,14 @@ from typing import Any
 from fastcache._core.extent_codec import data_offset_for
 from fastcache.errors import StorageError
 from fastcache.model import FenceToken, Interval
-from fastcache.storage.blocks import WHOLE_WRITE, write_part
-from fastcache.storage.commits import Commits, Part
+from fastcache.storage.appending import Appender, Part, bytes_behind
+from fastcache.storage.commits import Commits
 from fastcache.storage.disk import ObjectDisk
-from fastcache.storage.entry import Entry, disk_bytes
+from fastcache.storage.entry import Entry
 from fastcache.storage.metrics import StoreCounter
 
 SMALL_FILL = 1 << 20
 """Fills up to this many bytes are gathered in memory and stored in one call, a whole object as one file."""
-
-
-_LEAST_WRITE = 256 << 10
-_FAST = 200e6
-"""Bytes a second from which on the disk may be given twice as much at once: a slow one is given little, so that what
-waits behind a call waits for little."""
 
 
 class FillWriter:
@@ -48,7 +42,7 @@ class FillWriter:
         self._buffered: list[memoryview] = []
         self._buffer_start = interval.start
         self._busy: asyncio.Task[object] | None = None
-        self._unit = _LEAST_WRITE
+        self._appender = Appender(disk)
         self._failed = False
         self._closed = False
         self.is_small = interval.length <= SMALL_FILL
@@ -64,17 +58,13 @@ class FillWriter:
         return self._entry
 
     def wanted(self, most: int) -> int:
-        """How many bytes are best written next, ``most`` at most (256 KiB or more): up to where a large piece of the
-        file ends. Fewer can be written too."""
+        """How many bytes are best written next, ``most`` at most (256 KiB or more). Fewer can be written too."""
         if self.is_small:
             return 1
-        unit = self._unit
-        while unit > most:
-            unit >>= 1
         part = self._part
         at = part.data_offset + part.length if part is not None else data_offset_for(0, self._extent_size)
         left = self._interval.end - self.written if part is None else part.limit - part.start - part.length
-        return min(unit - at % unit, left)
+        return self._appender.wanted(at, left, most)
 
     async def write(self, offset: int, blocks: Sequence[memoryview]) -> None:
         """Take the bytes from ``offset``, which is ``written``. ``blocks`` must not change until this returns.
@@ -110,7 +100,7 @@ class FillWriter:
     async def _write(self, blocks: list[memoryview]) -> None:
         try:
             while blocks and not self._failed:
-                blocks = _without(blocks, await self._write_some(blocks))
+                blocks = bytes_behind(blocks, await self._write_some(blocks))
             if self._failed:
                 raise StorageError("what was written could not be committed")
         except OSError as error:
@@ -122,28 +112,16 @@ class FillWriter:
             raise
 
     async def _write_some(self, blocks: list[memoryview]) -> int:
-        length = sum(len(block) for block in blocks)
         if self._part is None:
             covered = min(self._entry.extents.covered_until(self.written), self._interval.end)
             if covered > self.written:
-                skipped = min(covered - self.written, length)
+                skipped = min(covered - self.written, sum(len(block) for block in blocks))
                 self.written += skipped
                 return skipped
             await self._open_part()
         part = self._part
         assert part is not None
-        taken = min(length, part.limit - part.start - part.length)
-        needed = disk_bytes(part.data_offset + part.length + taken) - part.reserved
-        if needed > 0:
-            await self._disk.space.reserve(needed)
-            part.reserved += needed
-        begun = asyncio.get_running_loop().time()
-        part.sums = await self._disk.io.run(
-            write_part, part.fd, part.data_offset + part.length, _first(blocks, taken), part.sums, self._unit
-        )
-        took = asyncio.get_running_loop().time() - begun
-        self._unit = min(2 * self._unit, WHOLE_WRITE) if taken >= took * _FAST else _LEAST_WRITE
-        part.length += taken
+        taken = await self._appender.append(part, blocks)
         self.written += taken
         if part.start + part.length == part.limit:
             await self._commit_part()
@@ -229,23 +207,3 @@ class FillWriter:
         """Wait for a call whose caller was cancelled; its outcome is in ``written``."""
         if self._busy is not None and not self._busy.done():
             await asyncio.wait({self._busy})
-
-
-def _first(blocks: list[memoryview], length: int) -> list[memoryview]:
-    """The first ``length`` bytes of ``blocks``."""
-    chosen = []
-    for block in blocks:
-        if length <= 0:
-            break
-        chosen.append(block[:length])
-        length -= len(block)
-    return chosen
-
-
-def _without(blocks: list[memoryview], length: int) -> list[memoryview]:
-    """What follows the first ``length`` bytes of ``blocks``."""
-    for at, block in enumerate(blocks):
-        if length < len(block):
-            return [block[length:], *blocks[at + 1 :]]
-        length -= len(block)
-    return []
