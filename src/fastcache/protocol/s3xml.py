@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-from xml.etree.ElementTree import ParseError
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+from xml.etree.ElementTree import Element, ParseError, SubElement, tostring
 
 import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
 
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
 NOT_XML: Final = ""
 """What ``root_element_name`` answers when the body cannot become an XML document with a root."""
 
+_DECLARATION = b"<?xml version='1.0' encoding='utf-8'?>\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NAME_START = re.compile(rb"[A-Za-z_:\x80-\xff]")
 _NAME_END = re.compile(rb"[ \t\r\n/>]")
@@ -25,10 +24,7 @@ def parse_delete_objects(body: bytes) -> list[tuple[bytes, bytes | None]]:
 
     Raises ValueError for anything that two servers might read differently; the caller then fences the whole bucket.
     """
-    try:
-        root = defusedxml.ElementTree.fromstring(body, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, LookupError) as error:
-        raise ValueError("the body is not XML that can be trusted") from error
+    root = _trusted(body)
     if _local_name(root) != "Delete":
         raise ValueError("the root element is not Delete")
     direct = [child for child in root if _local_name(child) == "Object"]
@@ -49,6 +45,14 @@ def error_elements(body: bytes) -> dict[str, str]:
     if _local_name(root) != "Error":
         return {}
     return {_local_name(child): (child.text or "").strip() for child in reversed(root)}
+
+
+def _trusted(body: bytes) -> Element:
+    try:
+        root: Element = defusedxml.ElementTree.fromstring(body, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, LookupError) as error:
+        raise ValueError("the body is not XML that can be trusted") from error
+    return root
 
 
 def _identifier(element: Element) -> tuple[bytes, bytes | None]:
@@ -106,3 +110,41 @@ def _element_name(body: bytes, position: int) -> str | None:
     if end is None:
         return None
     return body[position + 1 : end.start()].rpartition(b":")[2].decode("utf-8", "replace")
+
+
+def rename_buckets(body: bytes, names: Callable[[str], Sequence[str]], more: Sequence[str]) -> bytes:
+    """A ListAllMyBucketsResult (ListBuckets) with each bucket under each of the names that ``names`` gives for it, none
+    included, and on the last page with ``more``; in the order of names, as S3 lists them.
+
+    Raises ValueError for a document that is not one.
+    """
+    root = _trusted(body)
+    found = [child for child in root if _local_name(child) == "Buckets"]
+    if _local_name(root) != "ListAllMyBucketsResult" or len(found) != 1:
+        raise ValueError("the body is not a list of buckets")
+    listed = {name: element for bucket in found[0] for name, element in _renamed(bucket, names)}
+    last_page = all(_local_name(child) != "ContinuationToken" for child in root)
+    for name in more if last_page else ():
+        listed[name] = _named(Element("Bucket"), name)
+    found[0][:] = [listed[name] for name in sorted(listed)]
+    namespace = root.tag.rpartition("}")[0].removeprefix("{")
+    for element in root.iter():
+        element.tag = _local_name(element)
+    if namespace:
+        root.set("xmlns", namespace)
+    text: bytes = tostring(root, encoding="utf-8")
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + text.removeprefix(_DECLARATION)
+
+
+def _renamed(bucket: Element, names: Callable[[str], Sequence[str]]) -> Iterator[tuple[str, Element]]:
+    there = next((child.text or "" for child in bucket if _local_name(child) == "Name"), "")
+    for name in names(there):
+        yield name, _named(bucket, name)
+
+
+def _named(bucket: Element, name: str) -> Element:
+    """A copy under another name; without its ARN, which is one of the bucket's there."""
+    copy = Element("Bucket")
+    SubElement(copy, "Name").text = name
+    copy.extend(child for child in bucket if _local_name(child) not in ("Name", "BucketArn"))
+    return copy
