@@ -114,8 +114,11 @@ class TextRewriter:
         return taken
 
     def _end(self) -> None:
-        """Nothing more is to be replaced."""
-        self._parser = None
+        """Nothing more is to be replaced, so nothing more of what is being parsed has to be told."""
+        parser, self._parser = self._parser, None
+        if parser is not None:
+            parser.StartElementHandler = parser.EndElementHandler = None
+            parser.CharacterDataHandler = parser.StartCdataSectionHandler = parser.DefaultHandler = None
         self._settled = self._sent + len(self._held)
 
     # -- what the parser tells
@@ -132,8 +135,6 @@ class TextRewriter:
         raise RewriteError("a document type, of which S3 has none")
 
     def _start_element(self, name: str, attributes: Mapping[str, str]) -> None:
-        if self._parser is None:
-            return
         if self._text is not None:
             raise RewriteError("an element inside a text")
         self._settled = self._here()
@@ -149,8 +150,6 @@ class TextRewriter:
             self._text, self._text_start = [], -1
 
     def _end_element(self, name: str) -> None:
-        if self._parser is None:
-            return
         path = tuple(self._path)
         self._path.pop()
         if self._text is None:
@@ -166,8 +165,6 @@ class TextRewriter:
             self._end()
 
     def _characters(self, text: str) -> None:
-        if self._parser is None:
-            return
         if self._text is None:
             self._settled = self._here()
             return
@@ -175,13 +172,11 @@ class TextRewriter:
         self._text.append(text)
 
     def _start_cdata(self) -> None:
-        if self._parser is not None and self._text is not None and self._text_start < 0:
+        if self._text is not None and self._text_start < 0:
             self._text_start = self._here()
 
     def _other(self, markup: str) -> None:
         """The prolog, comments, instructions, white space outside: they have no part in this."""
-        if self._parser is None:
-            return
         if self._text is None:
             self._settled = self._here() + len(markup.encode())
         elif markup != "]]>":
