@@ -1,31 +1,28 @@
 """Credentials by botocore: other programs, single sign-on, roles, web identity, containers and instances.
 
-botocore knows dozens of variables and services and waits for them; each attempt is made in a thread of its own, with a
-session of its own, so that what it returns was asked for now.
+Each attempt is a program of its own: botocore reads megabytes of descriptions of services, which in a thread of this
+process kept the interpreter, and so every request, for hundreds of milliseconds; and what it starts or waits for may
+never end.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
-import logging
-import re
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+import json
+import os
+import signal
+import subprocess
+import sys
 
 from fastcache.errors import ConfigError, CredentialsError
 from fastcache.upstream.credentials.off_the_loop import in_thread
+from fastcache.upstream.credentials.secret_file import parse_document
 from fastcache.upstream.credentials.source import Obtained
-from fastcache.upstream.credentials.text import key_pair
 
 HOW_TO_GET_IT = "install it with: pip install 'fastcache-s3[aws]'"
 PATIENCE = 60.0
-"""Seconds for one attempt; a program that has not answered by then is waited for by the next one."""
-
-_NOT_OF_A_PROFILE = ("ec2-credentials-file", "boto-config", "container-role", "iam-role")
-"""Where botocore looks when a profile has nothing; whoever names a profile means that profile."""
-_WORD = re.compile(r"[A-Za-z0-9.]{1,64}")
+"""Seconds for one attempt; what has not ended by then is killed, with whatever it started."""
+_PROGRAM = "fastcache.upstream.credentials.botocore_program"
 
 
 def has_botocore() -> bool:
@@ -46,64 +43,39 @@ class AwsSource:
         if not has_botocore():
             raise ConfigError(f"credentials from {name} need botocore; {HOW_TO_GET_IT}")
         self.name = name
-        self._region = region
-        self._method = method
-        self._profile = profile
-        self._running: asyncio.Future[Obtained | None] | None = None
+        self._question = json.dumps({"method": method, "profile": profile, "region": region})
 
     async def changed(self) -> bool:
         return False
 
     async def load(self) -> Obtained:
-        if self._running is None:
-            self._running = in_thread(self._ask)
-        running = self._running
-        await asyncio.wait({running}, timeout=PATIENCE)
-        if not running.done():
-            raise CredentialsError(f"no answer within {PATIENCE:.0f} s")
-        self._running = None
-        error = running.exception()
-        if error is not None:
-            raise CredentialsError(_reason(error)) from None
-        obtained = running.result()
-        if obtained is None:
-            raise CredentialsError("it has none")
-        return obtained
+        try:
+            said = await in_thread(self._ask)
+        except subprocess.TimeoutExpired:
+            raise CredentialsError(f"no answer within {PATIENCE:.0f} s") from None
+        except OSError as error:
+            raise CredentialsError(f"botocore could not be started: {error.strerror}") from None
+        try:
+            document = json.loads(said)
+            if "Error" in document:
+                raise CredentialsError(str(document["Error"]))
+            return parse_document(said)
+        except ValueError:
+            raise CredentialsError("botocore's answer is none") from None
 
-    def _ask(self) -> Obtained | None:
-        from botocore.session import Session  # type: ignore[import-untyped]  # optional, and slow to import
-
-        # It logs each failure with the answer it got, which may hold a secret; what went wrong is told here, once.
-        logging.getLogger("botocore").setLevel(logging.CRITICAL)
-        session = Session(profile=self._profile)
-        if session.get_config_variable("region") is None:
-            session.set_config_variable("region", self._region)
-        found = self._finder(session.get_component("credential_provider"))()
-        if found is None:
-            return None
-        # Roles are taken only here; before that there is no end either.
-        frozen = found.get_frozen_credentials()
-        expires: datetime | None = getattr(found, "_expiry_time", None)
-        pair = key_pair(frozen.access_key, frozen.secret_key, frozen.token or "")
-        return Obtained(pair, None if expires is None else expires.timestamp())
-
-    def _finder(self, resolver: Any) -> Callable[[], Any]:
-        if self._method is not None:
-            find: Callable[[], Any] = resolver.get_provider(self._method).load
-            return find
-        if self._profile is not None:
-            for name in _NOT_OF_A_PROFILE:
-                resolver.remove(name)
-        chain: Callable[[], Any] = resolver.load_credentials
-        return chain
-
-
-def _reason(error: BaseException) -> str:
-    """What can be told of a failure. Its own text cannot: botocore puts answers and other programs' output into it."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        code = str(response.get("Error", {}).get("Code", ""))
-        return f"refused with {code}" if _WORD.fullmatch(code) else "refused"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{type(error).__name__}: {error.strerror}"
-    return type(error).__name__
+    def _ask(self) -> str:
+        # -P: nothing is imported from the directory this happens to run in.
+        command = [sys.executable, "-P", "-m", _PROGRAM, self._question]
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # may hold what another program said, secrets too
+            start_new_session=True,
+        ) as program:
+            try:
+                said, _ = program.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                os.killpg(program.pid, signal.SIGKILL)
+                raise
+        return said.decode("utf-8", "replace")

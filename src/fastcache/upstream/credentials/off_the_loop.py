@@ -1,4 +1,4 @@
-"""Calls that may wait for a disk, a network or another program, each in a thread of its own."""
+"""Calls that may wait for a disk or for another program, each in a thread of its own."""
 
 from __future__ import annotations
 

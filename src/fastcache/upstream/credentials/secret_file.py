@@ -36,7 +36,7 @@ class FileSource:
         data, self._stamp = read_private(self._path)
         try:
             text = data.decode()
-            return _from_json(text) if text.lstrip().startswith("{") else _from_section(text)
+            return parse_document(text) if text.lstrip().startswith("{") else _from_section(text)
         except UnicodeDecodeError:
             raise ConfigError(f"{self._path}: not UTF-8") from None
         except ValueError as error:
@@ -50,7 +50,8 @@ def _from_section(text: str) -> Obtained:
     return Obtained(profile_credentials(section))
 
 
-def _from_json(text: str) -> Obtained:
+def parse_document(text: str) -> Obtained:
+    """Credentials as a ``credential_process`` writes them; ValueError, which repeats none of it, for anything else."""
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
