@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from fastcache._core.access_keys import AccessKeys
 from fastcache.clock import Clock
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.payload import ClientPayload
@@ -33,8 +34,19 @@ class Keys(Protocol):
 class Gateway:
     """One per worker."""
 
-    def __init__(self, rules: Rules, keys: Keys | None, signer: Signer | None, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        keys: Keys | None,
+        signer: Signer | None,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        hit_keys: AccessKeys | None = None,
+    ) -> None:
         self._rules = rules
+        self.hit_keys = hit_keys
+        """The keys whose signatures the hit branch checks itself; None where it checks none."""
         self._keys = keys
         self.signer = signer
         """Makes requests of our own; None where clients' own go to the origin."""

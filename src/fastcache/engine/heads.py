@@ -6,6 +6,7 @@ from fastcache.engine.asking import ask_origin
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import relay
+from fastcache.engine.leasing import offer_to
 from fastcache.engine.lessons import entry_freshness, forget_if_other, learn_from_refusal
 from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import send_stored
@@ -67,7 +68,7 @@ async def _send_head(ctx: Context, exchange: Exchange, read: ReadRequest, entry:
     ttl = ctx.ttls.of_object(record).of(read.method)
     await send_stored(ctx, exchange, read, record, answer, None, Result.HIT, age=age, validation=None, ttl=ttl)
     if ctx.lessor is not None:
-        ctx.lessor.offer(exchange.head, entry, record, None)
+        offer_to(ctx.lessor, exchange, entry, record, None)
 
 
 def _head_is_complete(read: ReadRequest, record: HeadRecord) -> bool:

@@ -15,6 +15,7 @@ from fastcache._core.access_keys import AccessKeys
 from fastcache._core.fields import render_fields
 from fastcache._core.leases import Leases
 from fastcache.clock import Clock
+from fastcache.engine.exchange import Exchange
 from fastcache.model import ChecksumState, HeadRecord, Interval
 from fastcache.policy.freshness import Ttls
 from fastcache.policy.stored_headers import not_modified_headers, replay_changes_in, replayed_headers
@@ -207,6 +208,16 @@ class Lessor:
             self._held[lease_id] = lease
             entry.leases.add(lease)
         return lease_id
+
+
+def offer_to(lessor: Lessor, exchange: Exchange, entry: Entry, record: HeadRecord, interval: Interval | None) -> None:
+    """Offer what was just answered to whoever the exchange has let in."""
+    admission = exchange.admission
+    if admission is None or admission.verified is None or not admission.trusted:
+        lessor.offer(exchange.head, entry, record, interval)
+        return
+    verified, serial = admission.verified, admission.key_serial
+    lessor.offer(exchange.head, entry, record, interval, access_key=verified.access_key, key_serial=serial)
 
 
 def _name(head: RequestHead) -> tuple[bytes, bytes] | None:

@@ -30,6 +30,7 @@ from fastcache.engine.forwarding import relay
 from fastcache.engine.gaps import find_gaps, serve_with_gaps
 from fastcache.engine.heads import handle_head
 from fastcache.engine.judging import is_broken_part, judge_answer
+from fastcache.engine.leasing import offer_to
 from fastcache.engine.lessons import entry_freshness, forget, forget_if_other, learn_from_refusal
 from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import FillSource, Source, send_body, send_stored
@@ -194,7 +195,7 @@ async def _send_basis(
         ctx, exchange, read, basis.record, answer, basis.source, result, age=age, validation=validation, ttl=ttl
     )
     if leasable and ctx.lessor is not None:
-        ctx.lessor.offer(exchange.head, entry, basis.record, answer.interval)
+        offer_to(ctx.lessor, exchange, entry, basis.record, answer.interval)
 
 
 async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:

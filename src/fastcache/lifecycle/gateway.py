@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import AsyncIterator, Callable
 
+from fastcache._core.access_keys import AccessKeys
 from fastcache.clock import Clock
 from fastcache.engine.gateway import Gateway
 from fastcache.engine.signing import Signer
@@ -15,6 +17,7 @@ from fastcache.lifecycle.settings import Settings
 from fastcache.model import OriginId
 from fastcache.observe.catalogue import GAUGES
 from fastcache.observe.metrics import Metrics
+from fastcache.policy.access import KeySet
 from fastcache.policy.admission import Rules
 from fastcache.policy.freshness import Authorization
 from fastcache.policy.own_request import BucketPlace
@@ -36,9 +39,12 @@ async def running_gateway(
         yield None
         return
     async with contextlib.AsyncExitStack() as stack:
-        keys = signer = None
+        keys = signer = hit_keys = None
         if settings.keys is not None:
             keys = KeyRing(settings.keys, metrics)
+            hit_keys = AccessKeys()
+            _load(hit_keys, keys.current)
+            keys.on_change(functools.partial(_load, hit_keys))
             stack.push_async_callback(keys.close)
             keys.start()
         if rules.signs:
@@ -51,7 +57,11 @@ async def running_gateway(
             metrics.gauge(gauge.name, gauge.help, credentials.seconds_left)
             place = BucketPlace(settings.addressing)
             signer = Signer(settings.endpoint, place, credentials, endpoints, clock, region=settings.region)
-        yield Gateway(rules, keys, signer, clock, metrics)
+        yield Gateway(rules, keys, signer, clock, metrics, hit_keys=hit_keys)
+
+
+def _load(hit_keys: AccessKeys, keys: KeySet) -> None:
+    hit_keys.load(keys.serial, [key for key in keys if key.enabled])
 
 
 def _rules(settings: Settings) -> Rules:

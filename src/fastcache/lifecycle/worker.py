@@ -24,10 +24,11 @@ from fastcache._core.handles import held_now
 from fastcache._core.hit_log import HitLog
 from fastcache._core.hits import Hits
 from fastcache._core.leases import Leases
+from fastcache._core.sigv4 import Verifier
 from fastcache.clock import SystemClock
 from fastcache.engine.context import Context
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
-from fastcache.engine.leasing import Lessor
+from fastcache.engine.leasing import GRANTS, Lessor
 from fastcache.lifecycle.addresses import is_aws
 from fastcache.lifecycle.descriptors import (
     connections_within_limit,
@@ -322,12 +323,15 @@ def _hit_branch(
     settings: Settings, ctx: Context, limits: HeadLimits, max_connections: int
 ) -> tuple[Hits | None, HitLog | None]:
     """The compiled hit branch, where hits need not be asked about; ``ctx`` gets the lessor that feeds it."""
-    if not settings.hit.branch or ctx.store is None or ctx.authorization is not Authorization.NONE:
+    if not settings.hit.branch or ctx.store is None or not ctx.authorization.has_ttl:
         return None, None
+    keys = None if ctx.gateway is None else ctx.gateway.hit_keys
     files = leased_files_within_limit(settings.hit.files, max_connections)
-    leases = Leases(ctx.fences, settings.hit.leases, settings.hit.memory, files)
-    ctx.lessor = Lessor(leases, ctx.store, ctx.clock, ctx.ttls)
-    return build_hits(leases, ctx.metrics, ctx.access_log, limits, parser=settings.hit.parser)
+    grants = 0 if keys is None else GRANTS
+    leases = Leases(ctx.fences, settings.hit.leases, settings.hit.memory, files, grants)
+    ctx.lessor = Lessor(leases, ctx.store, ctx.clock, ctx.ttls, keys)
+    verifier = None if keys is None else Verifier(keys)
+    return build_hits(leases, ctx.metrics, ctx.access_log, limits, parser=settings.hit.parser, verifier=verifier)
 
 
 def _own_names() -> tuple[bytes, ...]:

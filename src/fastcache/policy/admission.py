@@ -48,6 +48,8 @@ class Admission:
     """Whose signature was found right; None where none was looked at, or its key is not known here."""
     owner: bytes | None = None
     """The key whose buckets are meant, empty for one not known here; None where they are everybody's."""
+    key_serial: int = 0
+    """Of the set of keys by which it was let in."""
     unsigned: bool = False
     """It is answered to anybody, and must not go out in our name."""
 
@@ -71,7 +73,8 @@ def admit(
     needs = needs_of(head, target)
     if rules.read_only:
         _check_read_only(head, needs)
-    admission = Admission(head, target, True, verified, _owner(rules, verified))
+    serial = 0 if keys is None else keys.serial
+    admission = Admission(head, target, True, verified, _owner(rules, verified), serial)
     if rules.authorization is Authorization.VERIFY and verified is None:
         return replace(admission, trusted=False)
     if needs is None:
