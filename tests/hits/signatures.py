@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastcache._core.access_keys import AccessKeys
+from fastcache._core.fields import values_by_name
 from fastcache._core.sigv4 import Verifier
 from fastcache.errors import RequestError
 from fastcache.protocol.sigv4 import Credentials, SigningKeys, derive_key, hex_hmac
@@ -77,9 +78,10 @@ def resigned(head: bytes) -> bytes:
     if request is None:
         return head
     try:
-        claim = read_claim(request.target, request.headers)
+        fields = values_by_name(request.headers)
+        claim = read_claim(request.target, fields)
         canonical = canonical_request(
-            request.method, request.target, request.headers, claim.signed, claim.payload_hash
+            request.method, request.target, fields, claim.signed, claim.payload_hash
         )  # fmt: skip
     except (RequestError, MissingSignedHeaderError):
         return head

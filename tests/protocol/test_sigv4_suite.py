@@ -16,6 +16,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
+from fastcache._core.fields import values_by_name
 from fastcache.protocol.sigv4 import Scope, derive_key, hex_hmac
 from fastcache.protocol.sigv4_canonical import canonical_request, string_to_sign
 
@@ -128,7 +129,7 @@ def test_the_signature_is_the_suites(name: str) -> None:
     headers += [(b"Host", b"example.amazonaws.com"), (b"X-Amz-Date", TIMESTAMP)]
     signed = sorted({field.lower() for field, _ in headers})
     digest = hashlib.sha256(body).hexdigest().encode()
-    request = canonical_request(method.encode(), target.encode(), headers, signed, digest)
+    request = canonical_request(method.encode(), target.encode(), values_by_name(tuple(headers)), signed, digest)
     text = string_to_sign(TIMESTAMP, bytes(SCOPE), request)
     made = hex_hmac(derive_key(SECRET_KEY.encode(), SCOPE), text).decode()
     assert made == botocores(method, target, fields, body)

@@ -100,7 +100,7 @@ def _verified(
     """Whose signature it is; None for one that only the origin can judge, where it will be asked."""
     assert keys is not None, "a start without keys is refused"
     try:
-        claim = read_claim(head.target, head.headers)
+        claim = read_claim(head.target, head.by_name)
     except SignatureError as error:
         if not rules.signs:
             return None
@@ -109,7 +109,7 @@ def _verified(
         raise
     if not rules.signs and keys.find(claim.access_key) is None:
         return None
-    return verify_claim(claim, head.method, head.target, head.headers, find=keys.find, now=now, keys=signing_keys)
+    return verify_claim(claim, head.method, head.target, head.by_name, find=keys.find, now=now, keys=signing_keys)
 
 
 def _owner(rules: Rules, verified: Verified | None) -> bytes | None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from fastcache._core import dates
+from fastcache._core.fields import values_by_name
 from fastcache.errors import RequestError
 from fastcache.model import Headers
 from fastcache.protocol.sigv4_canonical import canonical_request, encode, split_target, string_to_sign
@@ -222,7 +223,7 @@ def sign(
         added.append((b"x-amz-security-token", credentials.session_token))
     chosen = default_signed_headers(headers) if signed is None else set(signed)
     names = sorted({b"host", *chosen, *(name for name, _ in added)})
-    request = canonical_request(method, target, (*headers, *added), names, payload_hash)
+    request = canonical_request(method, target, values_by_name((*headers, *added)), names, payload_hash)
     key = (keys or _KEYS).get(credentials.secret_key, scope)
     signature = hex_hmac(key, string_to_sign(timestamp, bytes(scope), request))
     authorization = b"%b Credential=%b/%b, SignedHeaders=%b, Signature=%b" % (
@@ -269,7 +270,7 @@ def presign(
     path, query = split_target(target)
     added = b"&".join(b"%b=%b" % (name, encode(value)) for name, value in fields)
     unsigned = path + b"?" + (query + b"&" if query else b"") + added
-    request = canonical_request(method, unsigned, headers, names, UNSIGNED_PAYLOAD)
+    request = canonical_request(method, unsigned, values_by_name(headers), names, UNSIGNED_PAYLOAD)
     key = (keys or _KEYS).get(credentials.secret_key, scope)
     return unsigned + b"&X-Amz-Signature=" + hex_hmac(key, string_to_sign(timestamp, bytes(scope), request))
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-HeaderItems = Iterable[tuple[bytes, bytes]]
+Fields = Mapping[bytes, Sequence[bytes]]
+"""The values of header fields by lower-case name, in order."""
 
 _PLAIN_PATH = re.compile(rb"[A-Za-z0-9\-._~/]*").fullmatch
+_PLAIN_VALUE = re.compile(rb"(?:[^ \t\r\n\v\f]+(?: [^ \t\r\n\v\f]+)*)?").fullmatch
 _PLAIN_WORD = re.compile(rb"[A-Za-z0-9\-._~]*").fullmatch
 
 
@@ -71,39 +73,36 @@ def canonical_query(query: bytes) -> bytes:
     return b"&".join(b"%b=%b" % pair for pair in pairs)
 
 
-def canonical_headers(headers: HeaderItems, signed: Sequence[bytes]) -> bytes:
+def canonical_headers(fields: Fields, signed: Sequence[bytes]) -> bytes:
     """One ``name:value`` line for each of ``signed`` (lower case, in the order given).
 
     Repeated fields are joined by commas, runs of white space become one space. Raises MissingSignedHeaderError.
     """
-    values: dict[bytes, bytes] = {}
-    wanted = frozenset(signed)
-    for name, value in headers:
-        lowered = name.lower()
-        if lowered in wanted:
-            folded = b" ".join(value.split())
-            known = values.get(lowered)
-            values[lowered] = folded if known is None else known + b"," + folded
     lines = []
     for name in signed:
-        found = values.get(name)
-        if found is None:
+        values = fields.get(name)
+        if not values:
             raise MissingSignedHeaderError(name.decode("ascii", "backslashreplace"))
-        lines.append(b"%b:%b\n" % (name, found))
+        value = _folded(values[0]) if len(values) == 1 else b",".join(map(_folded, values))
+        lines.append(b"%b:%b\n" % (name, value))
     return b"".join(lines)
 
 
+def _folded(value: bytes) -> bytes:
+    return value if _PLAIN_VALUE(value) else b" ".join(value.split())
+
+
 def canonical_request(
-    method: bytes, target: bytes, headers: HeaderItems, signed: Sequence[bytes], payload_hash: bytes
+    method: bytes, target: bytes, fields: Fields, signed: Sequence[bytes], payload_hash: bytes
 ) -> bytes:
-    """The bytes whose SHA-256 is signed. ``signed`` is sorted and lower case."""
+    """The bytes whose SHA-256 is signed. ``fields`` are values by lower-case name; ``signed`` is sorted, lower case."""
     path, query = split_target(target)
     return b"\n".join(
         (
             method,
             canonical_path(path),
             canonical_query(query),
-            canonical_headers(headers, signed),
+            canonical_headers(fields, signed),
             b";".join(signed),
             payload_hash,
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
 
+from fastcache._core.fields import values_by_name
 from fastcache.protocol.sigv4 import (
     ALGORITHM,
     MAX_EXPIRES,
@@ -27,6 +28,7 @@ from fastcache.protocol.sigv4 import (
     payload_kind,
 )
 from fastcache.protocol.sigv4_canonical import (
+    Fields,
     MissingSignedHeaderError,
     canonical_request,
     query_items,
@@ -108,25 +110,26 @@ def verify(
 
     Raises SignatureError. The body is not looked at: compare its SHA-256 with ``payload_hash`` or check its chunks.
     """
-    claim = read_claim(target, headers)
-    return verify_claim(claim, method, target, headers, find=find, now=now, keys=keys, regions=regions)
+    fields = values_by_name(tuple(headers))
+    claim = read_claim(target, fields)
+    return verify_claim(claim, method, target, fields, find=find, now=now, keys=keys, regions=regions)
 
 
 def verify_claim(
     claim: Claim,
     method: bytes,
     target: bytes,
-    headers: RawHeaders,
+    fields: Fields,
     *,
     find: FindCredentials,
     now: float,
     keys: SigningKeys,
     regions: Collection[bytes] | None = None,
 ) -> Verified:
-    """As ``verify``, with the request's claim at hand."""
+    """As ``verify``, with the request's claim at hand, and its fields by lower-case name."""
     _check_scope(claim, regions)
     _check_time(claim, now)
-    _check_coverage(claim, headers)
+    _check_coverage(claim, fields)
     payload = payload_kind(claim.payload_hash)
     credentials = find(claim.access_key)
     if credentials is None:
@@ -134,7 +137,7 @@ def verify_claim(
             "The AWS Access Key Id you provided does not exist in our records.", code="InvalidAccessKeyId"
         )
     try:
-        request = canonical_request(method, target, headers, claim.signed, claim.payload_hash)
+        request = canonical_request(method, target, fields, claim.signed, claim.payload_hash)
     except MissingSignedHeaderError as error:
         raise _mismatch() from error
     key = keys.get(credentials.secret_key, claim.scope)
@@ -155,11 +158,11 @@ def verify_claim(
     )
 
 
-def read_claim(target: bytes, headers: RawHeaders) -> Claim:
+def read_claim(target: bytes, fields: Fields) -> Claim:
     """The signature's parts, from the header or the query; raises SignatureError if malformed, absent or both."""
-    authorization = _single(headers, b"authorization")
+    authorization = _single(fields, b"authorization")
     query = split_target(target)[1]
-    presigned = b"x-amz-signature=" in query.lower() or b"x-amz-algorithm=" in query.lower()
+    presigned = bool(query) and (b"x-amz-signature=" in query.lower() or b"x-amz-algorithm=" in query.lower())
     if authorization is not None and presigned:
         raise SignatureError(
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
@@ -168,13 +171,13 @@ def read_claim(target: bytes, headers: RawHeaders) -> Claim:
             status=400,
         )
     if authorization is not None:
-        return _claim_from_header(authorization, headers)
+        return _claim_from_header(authorization, fields)
     if presigned:
-        return _claim_from_query(query, headers)
+        return _claim_from_query(query, fields)
     raise SignatureError("Access Denied", code="AccessDenied")
 
 
-def _claim_from_header(authorization: bytes, headers: RawHeaders) -> Claim:
+def _claim_from_header(authorization: bytes, fields: Fields) -> Claim:
     algorithm, _, rest = authorization.partition(b" ")
     if algorithm in _ASYMMETRIC:
         raise _asymmetric()
@@ -189,7 +192,7 @@ def _claim_from_header(authorization: bytes, headers: RawHeaders) -> Claim:
     if parts.keys() != {b"Credential", b"SignedHeaders", b"Signature"}:
         raise _malformed("The authorization header must hold Credential, SignedHeaders and Signature.")
     access_key, scope = _credential(parts[b"Credential"], _malformed)
-    payload_hash = _single(headers, b"x-amz-content-sha256")
+    payload_hash = _single(fields, b"x-amz-content-sha256")
     if payload_hash is None:
         raise SignatureError(
             "Missing required header for this request: x-amz-content-sha256", code="InvalidRequest", status=400
@@ -197,47 +200,47 @@ def _claim_from_header(authorization: bytes, headers: RawHeaders) -> Claim:
     return Claim(
         access_key,
         scope,
-        _header_timestamp(headers),
+        _header_timestamp(fields),
         _signed_names(parts[b"SignedHeaders"], _malformed),
         parts[b"Signature"],
         payload_hash,
         None,
-        _single(headers, b"x-amz-security-token"),
+        _single(fields, b"x-amz-security-token"),
     )
 
 
-def _claim_from_query(query: bytes, headers: RawHeaders) -> Claim:
-    fields: dict[bytes, bytes] = {}
+def _claim_from_query(query: bytes, fields: Fields) -> Claim:
+    given: dict[bytes, bytes] = {}
     for name, value in query_items(query):
         lowered = name.lower()
         if lowered.startswith(b"x-amz-"):
-            if lowered in fields:
+            if lowered in given:
                 raise _bad_query("A query parameter of the signature is repeated.")
-            fields[lowered] = value
+            given[lowered] = value
     names = (b"algorithm", b"credential", b"date", b"expires", b"signedheaders", b"signature")
-    if any(b"x-amz-" + name not in fields for name in names):
+    if any(b"x-amz-" + name not in given for name in names):
         raise _bad_query(
             "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
             "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
         )
-    if fields[b"x-amz-algorithm"] in _ASYMMETRIC:
+    if given[b"x-amz-algorithm"] in _ASYMMETRIC:
         raise _asymmetric()
-    if fields[b"x-amz-algorithm"] != ALGORITHM:
+    if given[b"x-amz-algorithm"] != ALGORITHM:
         raise _bad_query('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
-    expires = fields[b"x-amz-expires"]
+    expires = given[b"x-amz-expires"]
     if not (expires.isdigit() and len(expires) <= 6 and int(expires) <= MAX_EXPIRES):
         raise _bad_query("X-Amz-Expires must be a number of seconds, not more than a week (604800).")
-    access_key, scope = _credential(fields[b"x-amz-credential"], _bad_query)
-    payload_hash = _single(headers, b"x-amz-content-sha256") or fields.get(b"x-amz-content-sha256", UNSIGNED_PAYLOAD)
+    access_key, scope = _credential(given[b"x-amz-credential"], _bad_query)
+    payload_hash = _single(fields, b"x-amz-content-sha256") or given.get(b"x-amz-content-sha256", UNSIGNED_PAYLOAD)
     return Claim(
         access_key,
         scope,
-        fields[b"x-amz-date"],
-        _signed_names(fields[b"x-amz-signedheaders"], _bad_query),
-        fields[b"x-amz-signature"],
+        given[b"x-amz-date"],
+        _signed_names(given[b"x-amz-signedheaders"], _bad_query),
+        given[b"x-amz-signature"],
         payload_hash,
         int(expires),
-        fields.get(b"x-amz-security-token"),
+        given.get(b"x-amz-security-token"),
     )
 
 
@@ -258,11 +261,11 @@ def _signed_names(value: bytes, error: Callable[[str], SignatureError]) -> tuple
     return tuple(names)
 
 
-def _header_timestamp(headers: RawHeaders) -> bytes:
-    value = _single(headers, b"x-amz-date")
+def _header_timestamp(fields: Fields) -> bytes:
+    value = _single(fields, b"x-amz-date")
     if value is not None:
         return value
-    date = _single(headers, b"date")
+    date = _single(fields, b"date")
     if date is None:
         raise SignatureError("AWS authentication requires a valid Date or x-amz-date header", code="AccessDenied")
     try:
@@ -303,11 +306,10 @@ def _check_time(claim: Claim, now: float) -> None:
         raise SignatureError("Request is not yet valid", code="AccessDenied")
 
 
-def _check_coverage(claim: Claim, headers: RawHeaders) -> None:
+def _check_coverage(claim: Claim, fields: Fields) -> None:
     """Every x-amz-* field must be signed (S3's rule), so that nothing can be added to someone else's request."""
-    for name, _ in headers:
-        lowered = name.lower()
-        if lowered.startswith(b"x-amz-") and lowered not in claim.signed:
+    for name in fields:
+        if name.startswith(b"x-amz-") and name not in claim.signed:
             raise SignatureError("There were headers present in the request which were not signed", code="AccessDenied")
 
 
@@ -319,16 +321,13 @@ def _check_token(token: bytes | None, credentials: Secrets) -> None:
         raise SignatureError("The provided token is malformed or otherwise invalid.", code="InvalidToken", status=400)
 
 
-def _single(headers: RawHeaders, wanted: bytes) -> bytes | None:
-    found = None
-    for name, value in headers:
-        if len(name) == len(wanted) and name.lower() == wanted:
-            if found is not None:
-                raise SignatureError(
-                    f"The header {wanted.decode('ascii')} is repeated.", code="InvalidArgument", status=400
-                )
-            found = value.strip()
-    return found
+def _single(fields: Fields, name: bytes) -> bytes | None:
+    values = fields.get(name)
+    if not values:
+        return None
+    if len(values) > 1:
+        raise SignatureError(f"The header {name.decode('ascii')} is repeated.", code="InvalidArgument", status=400)
+    return values[0].strip()
 
 
 def _asymmetric() -> SignatureError:
