@@ -6,7 +6,6 @@ import json
 import re
 
 import yaml
-from tests.config.conftest import Configure
 from tests.harness.shown import page
 
 from fastcache.lifecycle.rules import mode_refusal
@@ -32,14 +31,12 @@ def test_the_policy_is_json_with_what_reading_and_writing_take() -> None:
     assert {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"} <= actions
 
 
-def test_the_example_has_settings_that_exist_as_far_as_this_version_goes(configure: Configure) -> None:
+def test_the_example_has_settings_that_exist_and_go_together() -> None:
     (text,) = blocks("yaml")
     example = yaml.safe_load(text)
     parse_choice(example["credentials"])
-    later = mode_refusal("verify", "sign", "global", explicit_ttl=False)
-    assert ("**Not in this version yet:** the gateway" in PAGE) == (later is not None)
-    unknown = {name for name in example if (name,) not in BY_PATH}
-    assert unknown <= ({"keys"} if later is not None else set())
+    assert {name for name in example if (name,) not in BY_PATH} == set()
+    assert mode_refusal(example["authorization"], example["upstream"], "global", explicit_ttl=False) is None
 
 
 def test_the_page_is_linked_from_the_readme() -> None:
