@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.engine.conftest import Embed, Embedded, read_answer
 from tests.hits.test_answers import PARSERS, SIZES, comparable, condition, range_field, value_of
-from tests.hits.verifying import Rules, verifying
+from tests.hits.verifying import KeysFile, verifying
 
 from fastcache._core.hits import Hits
+from fastcache.engine.exchange import Exchange
 from fastcache.load.heads import Signer, request_head
+from fastcache.origin.pattern import pattern
+from fastcache.policy.admission import Admission
 from fastcache.protocol.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, presign, sign
+from fastcache.protocol.targets import S3Target
 
-READER = Credentials(b"AKIDREADER", b"secret")
-OTHER = Credentials(b"AKIDOTHER", b"another")
-TEMPORARY = Credentials(b"ASIATEMPORARY", b"third", b"session/token+==")
+READER = Credentials(b"AKIDREADER", b"the-secret")
+OTHER = Credentials(b"AKIDOTHER", b"another-secret")
+TEMPORARY = Credentials(b"ASIATEMPORARY", b"third-secret", b"session/token+==")
 REQUESTS = 600
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -29,13 +34,14 @@ Fields = tuple[tuple[bytes, bytes], ...]
 class Client:
     """One connection; knows who answered."""
 
-    def __init__(self, proxy: Embedded, rules: Rules) -> None:
+    def __init__(self, proxy: Embedded, keys: KeysFile) -> None:
         self.proxy = proxy
-        self.rules = rules
+        self.keys = keys
         hits = proxy.worker.frontend._hits
         assert hits is not None
         self.hits: Hits = hits
         self.host = b"%b:%d" % (proxy.address[0].encode(), proxy.address[1])
+        self._stored: set[str] = set()
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def send(self, raw: bytes) -> tuple[bytes, bool]:
@@ -77,8 +83,10 @@ class Client:
         return head(method, made, headers)
 
     async def warm(self, key: str, credentials: Credentials = READER) -> None:
-        """Until the hit branch answers for an object of the bucket, which the origin gives to its own account only."""
-        await self.proxy.get(key)
+        """Until the hit branch answers for an object of the bucket; the origin itself gives it to its own account."""
+        if key not in self._stored:
+            self._stored.add(key)
+            await self.proxy.get(key)  # by a key that is not known here, so that the origin is asked
         async with asyncio.timeout(20):
             while not (await self.send(self.signed(b"/bkt/" + key.encode(), credentials)))[1]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -90,23 +98,23 @@ def head(method: bytes, target: bytes, fields: Fields) -> bytes:
 
 @asynccontextmanager
 async def client_of(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch, *credentials: Credentials, **flags: str
+    embed: Embed, tmp_path: Path, *credentials: Credentials, shut_out: Iterable[Credentials] = (), **flags: str
 ) -> AsyncIterator[Client]:
-    rules = Rules(*(credentials or (READER, OTHER, TEMPORARY)))
-    async with verifying(embed, monkeypatch, rules, **flags) as proxy:
-        client = Client(proxy, rules)
+    keys = KeysFile(tmp_path / "keys.yaml", *(credentials or (READER, OTHER, TEMPORARY)), shut_out=shut_out)
+    async with verifying(embed, keys, **flags) as proxy:
+        client = Client(proxy, keys)
         yield client
         client.close()
 
 
 @pytest.mark.parametrize("parser", PARSERS)
 async def test_signed_requests_of_any_shape_get_the_engines_very_bytes(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch, parser: str
+    embed: Embed, tmp_path: Path, parser: str
 ) -> None:
     dice = random.Random(17)
     answered, kinds = 0, set()
     sizes = {key: size for key, size in SIZES.items() if size < 1_000_000}  # the others take the same way, and longer
-    async with client_of(embed, monkeypatch, hit_parser=parser) as client:
+    async with client_of(embed, tmp_path, hit_parser=parser) as client:
         validators = {}
         for key, size in sizes.items():
             client.proxy.origin.control.synthetic("bkt", key, size, headers={"x-amz-meta-a": "some thing"})
@@ -143,10 +151,8 @@ async def test_signed_requests_of_any_shape_get_the_engines_very_bytes(
 
 
 @pytest.mark.parametrize("client_shape", ["boto3", "crt", "curl"])
-async def test_heads_of_real_clients_are_answered(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch, client_shape: str
-) -> None:
-    async with client_of(embed, monkeypatch) as client:
+async def test_heads_of_real_clients_are_answered(embed: Embed, tmp_path: Path, client_shape: str) -> None:
+    async with client_of(embed, tmp_path) as client:
         client.proxy.origin.control.synthetic("bkt", "o", 4096)
         await client.warm("o")
         signer = Signer(READER, b"us-east-1", time.time())
@@ -191,36 +197,33 @@ UNPROVEN: dict[str, Callable[[Client, float], bytes]] = {
     "a parameter added": lambda client, _: client.presigned(b"/bkt/o").replace(b" HTTP", b"&x-id=GetObject HTTP"),
     "no session token": lambda client, _: client.signed(b"/bkt/o", replace(TEMPORARY, session_token=None)),
     "another session token": lambda client, _: client.signed(b"/bkt/o", replace(TEMPORARY, session_token=b"x")),
-    "a body that is signed": lambda client, _: client.signed(b"/bkt/o", payload=b"0" * 64),
     "anonymous": lambda client, _: head(b"GET", b"/bkt/o", ((b"Host", client.host),)),
     "half a signature": lambda client, _: client.signed(b"/bkt/o").replace(b", Signature=", b", "),
 }
-"""Requests for an object that the hit branch answers for others; what the engine says of them is its affair."""
+"""Requests for an object that the hit branch answers for others."""
 
 
-async def test_a_request_that_proves_nothing_is_never_answered_from_a_lease(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with client_of(embed, monkeypatch) as client:
-        client.rules.shut_out = {OTHER.access_key}
+async def test_a_request_that_proves_nothing_gets_no_byte_of_what_is_leased(embed: Embed, tmp_path: Path) -> None:
+    async with client_of(embed, tmp_path, READER, TEMPORARY, shut_out=[OTHER]) as client:
+        content = pattern(b"o", 1, 0, 4096)
         for key in ("o", "other"):
             client.proxy.origin.control.synthetic("bkt", key, 4096)
             for credentials in (READER, TEMPORARY):
                 await client.warm(key, credentials)
         for name, make in UNPROVEN.items():
             for _ in range(2):  # what the engine made of the first one gives the second no right
-                answered = await client.send(make(client, time.time()))
-                assert not answered[1], name
-            proven = client.signed(b"/bkt/o", payload=UNSIGNED_PAYLOAD)
-            assert (await client.send(proven))[1], name
-        refused = client.hits.outcomes()["not_verified"]
-        assert refused >= len(UNPROVEN)
+                answer, by_hit_branch = await client.send(make(client, time.time()))
+                assert not by_hit_branch, name
+                assert answer.startswith(b"HTTP/1.1 4"), (name, answer)
+                assert content[:64] not in answer, name
+            proven, by_hit_branch = await client.send(client.signed(b"/bkt/o", payload=UNSIGNED_PAYLOAD))
+            assert by_hit_branch, name
+            assert proven.endswith(b"\r\n\r\n" + content), name
+        assert client.hits.outcomes()["not_verified"] >= 2 * len(UNPROVEN)
 
 
-async def test_another_key_is_answered_after_the_engine_has_let_it_in(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with client_of(embed, monkeypatch) as client:
+async def test_another_key_is_answered_after_the_engine_has_let_it_in(embed: Embed, tmp_path: Path) -> None:
+    async with client_of(embed, tmp_path) as client:
         client.proxy.origin.control.synthetic("bkt", "o", 4096)
         await client.warm("o")
         assert [(await client.send(client.signed(b"/bkt/o", OTHER)))[1] for _ in range(2)] == [False, True]
@@ -228,26 +231,34 @@ async def test_another_key_is_answered_after_the_engine_has_let_it_in(
         assert (await client.send(client.signed(b"/bkt/o")))[1]
 
 
-@pytest.mark.parametrize("how", ["the same", "disabled", "another secret", "not allowed any more"])
-async def test_a_reload_of_the_keys_ends_every_grant(embed: Embed, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    async with client_of(embed, monkeypatch) as client:
+@pytest.mark.parametrize("how", ["removed", "another secret", "not allowed any more", "one more key"])
+async def test_a_reload_of_the_keys_ends_every_grant(embed: Embed, tmp_path: Path, how: str) -> None:
+    async with client_of(embed, tmp_path, READER, OTHER) as client:
         client.proxy.origin.control.synthetic("bkt", "o", 4096)
         for credentials in (READER, OTHER):
             await client.warm("o", credentials)
-        remaining = {"disabled": (OTHER,), "another secret": (replace(READER, secret_key=b"new"), OTHER)}
-        if how == "not allowed any more":
-            client.rules.shut_out = {READER.access_key}
-        client.rules.load(*remaining.get(how, (READER, OTHER)))
-        again = [(await client.send(client.signed(b"/bkt/o", READER)))[1] for _ in range(3)]
-        assert again == ([False, True, True] if how == "the same" else [False] * 3)
+        if how == "removed":
+            client.keys.write(OTHER)
+        elif how == "another secret":
+            client.keys.write(replace(READER, secret_key=b"new-secret"), OTHER)
+        elif how == "not allowed any more":
+            client.keys.write(OTHER, shut_out=[READER])
+        else:
+            client.keys.write(READER, OTHER, TEMPORARY)
+        await client.keys.reload(client.proxy)
+        answers = [await client.send(client.signed(b"/bkt/o", READER)) for _ in range(3)]
+        if how == "one more key":
+            assert [by_hit_branch for _, by_hit_branch in answers] == [False, True, True]
+        else:
+            assert all(answer.startswith(b"HTTP/1.1 403 ") for answer, _ in answers)
         assert [(await client.send(client.signed(b"/bkt/o", OTHER)))[1] for _ in range(2)] == [False, True]
 
 
 async def test_a_lease_is_granted_to_so_many_keys_at_a_time_and_more_of_them_take_turns(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch
+    embed: Embed, tmp_path: Path
 ) -> None:
-    many = [Credentials(b"AKID%d" % number, b"secret") for number in range(40)]
-    async with client_of(embed, monkeypatch, *many) as client:
+    many = [Credentials(b"AKID%d" % number, b"a-secret") for number in range(40)]
+    async with client_of(embed, tmp_path, *many) as client:
         client.proxy.origin.control.synthetic("bkt", "o", 4096)
         for credentials in many:
             await client.warm("o", credentials)
@@ -256,15 +267,27 @@ async def test_a_lease_is_granted_to_so_many_keys_at_a_time_and_more_of_them_tak
         assert not answered[16]
 
 
-async def test_a_decision_made_under_a_former_set_of_keys_grants_nothing(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A reload while a request is with the engine."""
-    async with client_of(embed, monkeypatch) as client:
-        client.proxy.origin.control.synthetic("bkt", "o", 4096)
-        await client.proxy.get("o")
-        for _ in range(5):
-            client.rules.serial -= 1  # what the engine knew when the request came
-            assert not (await client.send(client.signed(b"/bkt/o")))[1]
-            client.rules.serial += 1
+async def test_a_decision_made_under_a_former_set_of_keys_grants_nothing(embed: Embed, tmp_path: Path) -> None:
+    """The keys are read again while a request, let in by the former ones, waits for the origin."""
+    async with client_of(embed, tmp_path, READER) as client:
+        control = client.proxy.origin.control
+        control.synthetic("bkt", "o", 4096)
         await client.warm("o")
+        gateway = client.proxy.worker.ctx.gateway
+        assert gateway is not None
+        admit = gateway.admit
+
+        async def slowly(exchange: Exchange, target: S3Target) -> Admission:
+            admission = await admit(exchange, target)
+            client.keys.write(READER, OTHER)
+            await client.keys.reload(client.proxy)
+            return admission
+
+        client.keys.write(OTHER, READER)
+        await client.keys.reload(client.proxy)
+        gateway.admit = slowly  # type: ignore[method-assign]
+        answer, by_hit_branch = await client.send(client.signed(b"/bkt/o"))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        gateway.admit = admit  # type: ignore[method-assign]
+        again = [(await client.send(client.signed(b"/bkt/o")))[1] for _ in range(2)]
+        assert [by_hit_branch, *again] == [False, False, True]

@@ -1,89 +1,50 @@
-"""A worker in this process whose hit branch checks signatures, in front of our own origin.
-
-What the engine decides by its keys and rules is decided here by a test: who may read what, in ``Rules``.
-"""
+"""A worker in this process that checks signatures, in front of our own origin, which knows none of its keys."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-import pytest
+import yaml
 from tests.engine.conftest import Embed, Embedded
 
-from fastcache._core.access_keys import AccessKeys
-from fastcache._core.hit_log import HitLog
-from fastcache._core.hits import Hits
-from fastcache._core.leases import Leases
-from fastcache._core.sigv4 import Verifier
-from fastcache.engine.context import Context
-from fastcache.engine.leasing import GRANTS, Lessor
-from fastcache.errors import RequestError
-from fastcache.lifecycle import worker
-from fastcache.lifecycle.settings import Settings
-from fastcache.model import HeadRecord, Interval
-from fastcache.protocol.requests import HeadLimits, RequestHead
-from fastcache.protocol.sigv4 import Credentials, SigningKeys
-from fastcache.protocol.sigv4_verify import verify
-from fastcache.server.hit_branch import build_hits
-from fastcache.storage.entry import Entry
+from fastcache.lifecycle.key_ring import KeyRing
+from fastcache.protocol.sigv4 import Credentials
 
 
-class Rules:
-    """Keys, and those of them that may read nothing."""
+class KeysFile:
+    """A file of access keys; those of ``shut_out`` may read nothing here."""
 
-    def __init__(self, *credentials: Credentials) -> None:
-        self.serial = 0
-        self.keys = AccessKeys()
-        self.known: dict[bytes, Credentials] = {}
-        self.shut_out: set[bytes] = set()
-        self.load(*credentials)
+    def __init__(self, path: Path, *credentials: Credentials, shut_out: Iterable[Credentials] = ()) -> None:
+        self.path = path
+        path.touch(mode=0o600)
+        self.write(*credentials, shut_out=shut_out)
 
-    def load(self, *credentials: Credentials) -> None:
-        """As a reload of the keys file does."""
-        self.serial += 1
-        self.known = {one.access_key: one for one in credentials}
-        self.keys.load(self.serial, credentials)
+    def write(self, *credentials: Credentials, shut_out: Iterable[Credentials] = ()) -> None:
+        rows = [(one, "bkt/*") for one in credentials] + [(one, "elsewhere/*") for one in shut_out]
+        self.path.write_text(yaml.safe_dump([self._row(one, resource) for one, resource in rows]))
 
+    async def reload(self, proxy: Embedded) -> None:
+        """As the worker does when it sees that the file has changed."""
+        gateway = proxy.worker.ctx.gateway
+        assert gateway is not None
+        ring = gateway._keys
+        assert isinstance(ring, KeyRing)
+        assert await ring.reload()
 
-class VerifyingLessor(Lessor):
-    """Verifies and decides, as the engine does before it answers."""
-
-    rules: Rules
-
-    def offer(
-        self, head: RequestHead, entry: Entry, record: HeadRecord, interval: Interval | None, *,
-        access_key: bytes | None = None, key_serial: int = 0,
-    ) -> None:  # fmt: skip
-        try:
-            made = verify(
-                head.method, head.target, head.headers, find=self.rules.known.get, now=time.time(), keys=SigningKeys()
-            )  # fmt: skip
-        except RequestError:
-            return
-        if made.access_key not in self.rules.shut_out:
-            serial = self.rules.serial
-            super().offer(head, entry, record, interval, access_key=made.access_key, key_serial=serial)
+    @staticmethod
+    def _row(one: Credentials, resource: str) -> dict[str, object]:
+        row: dict[str, object] = {
+            "access_key": one.access_key.decode(),
+            "secret_key": one.secret_key.decode(),
+            "allow": [{"actions": ["read"], "resources": [resource]}],
+        }
+        return row if one.session_token is None else {**row, "session_token": one.session_token.decode()}
 
 
 @asynccontextmanager
-async def verifying(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch, rules: Rules, **flags: str
-) -> AsyncIterator[Embedded]:
-    """``embed``, with a hit branch that answers those only whom ``rules`` know and let in."""
-
-    def hit_branch(settings: Settings, ctx: Context, limits: HeadLimits, _: int) -> tuple[Hits, HitLog | None]:
-        assert ctx.store is not None
-        leases = Leases(ctx.fences, settings.hit.leases, settings.hit.memory, settings.hit.files, GRANTS)
-        lessor = VerifyingLessor(leases, ctx.store, ctx.clock, ctx.ttls, rules.keys)
-        lessor.rules = rules
-        ctx.lessor = lessor
-        parser = settings.hit.parser
-        return build_hits(
-            leases, ctx.metrics, ctx.access_log, limits, parser=parser, verifier=Verifier(rules.keys)
-        )  # fmt: skip
-
-    monkeypatch.setattr(worker, "_hit_branch", hit_branch)
-    async with embed(authorization="none", ttl="1h", head_ttl="1h", **flags) as proxy:
+async def verifying(embed: Embed, keys: KeysFile, **flags: str) -> AsyncIterator[Embedded]:
+    """``embed`` with ``verify``: what its keys may not, and what no key of it has signed, the origin judges."""
+    async with embed(authorization="verify", keys=str(keys.path), ttl="1h", head_ttl="1h", **flags) as proxy:
         yield proxy
