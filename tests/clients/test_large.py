@@ -69,7 +69,7 @@ def upload_is_flat(site: Site, size: int) -> None:
         unsigned=(("Content-Length", str(size)),),
         payload_sha256="UNSIGNED-PAYLOAD",
     )
-    with RawConnection(site.endpoint, timeout=120) as connection, watching(site.proxy.pid) as watch:
+    with RawConnection(site.endpoint, timeout=120) as connection, watching(site.proxy.worker) as watch:
         connection.send(head)
         for _ in range(0, size, len(piece)):
             connection.send(piece)
@@ -123,7 +123,7 @@ def reads_are_right_and_flat(
         key = f"object-{size}"
         assert site.control is not None
         site.control.synthetic(bucket, key, size)
-        with watching(site.proxy.pid) as watch:
+        with watching(site.proxy.worker) as watch:
             assert_pattern(read(site, bucket, key), key, size)
             assert site.moved(bucket) >= size
             before = site.moved(bucket)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -100,41 +101,41 @@ def test_every_listed_command_can_be_loaded() -> None:
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A worker that only notes what it is given, in the place of the real one."""
-    module = types.ModuleType("fastcache.lifecycle.worker")
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A supervisor that only notes what it is given, in the place of the real one."""
+    module = types.ModuleType("fastcache.lifecycle.supervisor")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
 
 
-def test_serve_makes_the_cache_directory_and_ends_with_the_workers_status(
-    worker: types.ModuleType, tmp_path: Path
+def test_serve_makes_the_cache_directory_and_ends_with_the_supervisors_status(
+    supervisor: types.ModuleType, tmp_path: Path
 ) -> None:
     seen: list[Settings] = []
 
-    def run_worker(settings: Settings) -> int:
+    def run(load: Callable[[], Settings], settings: Settings) -> int:
         assert settings.cache_dir.is_dir()
-        seen.append(settings)
+        seen.extend((settings, load()))
         return 7
 
-    worker.run = run_worker  # type: ignore[attr-defined]
+    supervisor.run = run  # type: ignore[attr-defined]
     arguments = ["serve", "-e", "http://origin.test", "--cache-dir", str(tmp_path / "cache")]
     result = CliRunner().invoke(main, arguments, env={"FASTCACHE_PORT": "4321"})
     assert result.exit_code == 7, result.output
-    assert [settings.port for settings in seen] == [4321]
+    assert [settings.port for settings in seen] == [4321, 4321]
 
 
-def test_serve_without_a_cache_makes_no_directory(worker: types.ModuleType, tmp_path: Path) -> None:
-    worker.run = lambda settings: 0  # type: ignore[attr-defined]
+def test_serve_without_a_cache_makes_no_directory(supervisor: types.ModuleType, tmp_path: Path) -> None:
+    supervisor.run = lambda load, settings: 0  # type: ignore[attr-defined]
     arguments = ["serve", "-e", "http://origin.test", "--cache-dir", str(tmp_path / "cache"), "--cache", "off"]
     assert CliRunner().invoke(main, arguments).exit_code == 0
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_config_error_of_the_worker_is_told_like_any_other(worker: types.ModuleType, tmp_path: Path) -> None:
-    def run_worker(settings: Settings) -> int:
+def test_a_config_error_of_the_supervisor_is_told_like_any_other(supervisor: types.ModuleType, tmp_path: Path) -> None:
+    def run(load: Callable[[], Settings], settings: Settings) -> int:
         raise ConfigError("port 3000 is in use")
 
-    worker.run = run_worker  # type: ignore[attr-defined]
+    supervisor.run = run  # type: ignore[attr-defined]
     result = CliRunner().invoke(main, ["serve", "-e", "http://origin.test", "--cache-dir", str(tmp_path / "cache")])
     assert (result.exit_code, result.stderr) == (2, "fastcache: port 3000 is in use\n")

@@ -20,6 +20,7 @@ DEFAULTS = {
     "port": 3000,
     "hosts": (),
     "virtual_host_suffixes": (),
+    "workers": 0,
     "cache": True,
     "cache_size": 10 * 2**30,
     "upstream": "passthrough",

@@ -66,12 +66,12 @@ def injected(r: Reader, *rules: str) -> Iterator[None]:
     calls = ",".join(rule.split(":")[0] for rule in rules)
     trace = r.proxy.stdout.with_name("strace")
     tracer = subprocess.Popen(
-        ["strace", "-f", "-qq", "-p", str(r.proxy.pid), "-o", str(trace), "-e", f"trace={calls}"]
+        ["strace", "-f", "-qq", "-p", str(r.proxy.worker), "-o", str(trace), "-e", f"trace={calls}"]
         + [part for rule in rules for part in ("-e", f"inject={rule}")],
         stderr=subprocess.PIPE,
     )
     try:
-        wait_until(lambda: _traced(r.proxy.pid), 20, "strace is attached")
+        wait_until(lambda: _traced(r.proxy.worker), 20, "strace is attached")
         yield
     finally:
         tracer.send_signal(signal.SIGINT)

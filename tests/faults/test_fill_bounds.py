@@ -16,7 +16,7 @@ from tests.reads.conftest import Reader, content
 
 def resident_bytes(r: Reader) -> int:
     """Anonymous memory: pages of the cache's files belong to the kernel."""
-    for line in Path(f"/proc/{r.proxy.pid}/status").read_text().splitlines():
+    for line in Path(f"/proc/{r.proxy.worker}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no RssAnon")

@@ -51,21 +51,21 @@ class Front:
     def sockets(self) -> int:
         """Open sockets of the proxy without the pool's, which keeps idle connections to the origin on purpose."""
         count = 0
-        for entry in Path(f"/proc/{self.proxy.pid}/fd").iterdir():
+        for entry in Path(f"/proc/{self.proxy.worker}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 count += os.readlink(entry).startswith("socket:")
         return count - int(self.proxy.metric("fastcache_origin_pool_connections"))
 
     def resident(self) -> int:
         """Bytes of memory the proxy holds and no file backs: what buffers cost (RssAnon, proc(5))."""
-        for line in Path(f"/proc/{self.proxy.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.proxy.worker}/status").read_text().splitlines():
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no RssAnon")
 
     def cpu_seconds(self) -> float:
         """Processor time the proxy has used so far."""
-        fields = Path(f"/proc/{self.proxy.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.proxy.worker}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

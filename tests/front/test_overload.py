@@ -130,7 +130,7 @@ def test_only_the_networks_named_are_served(start_front: StartFront) -> None:
 
 
 def descriptors(front: Front) -> int:
-    return sum(1 for _ in Path(f"/proc/{front.proxy.pid}/fd").iterdir())
+    return sum(1 for _ in Path(f"/proc/{front.proxy.worker}/fd").iterdir())
 
 
 MODES = pytest.mark.parametrize("flags", [(), ("--authorization", "none")], ids=["revalidate", "none"])
@@ -178,7 +178,7 @@ def test_running_out_of_descriptors_all_the_same_is_502_without_a_busy_loop_and_
         connection.send(front.request("o0"))
         assert connection.read_response().status == 200
         before = front.sockets()
-        resource.prlimit(front.proxy.pid, resource.RLIMIT_NOFILE, (80, 1000))
+        resource.prlimit(front.proxy.worker, resource.RLIMIT_NOFILE, (80, 1000))
         with contextlib.ExitStack() as stack:
             for _ in range(200):
                 stack.enter_context(front.connect())

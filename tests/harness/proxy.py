@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from tests.harness import processes
@@ -41,7 +44,8 @@ class FastcacheProcess:
         self.stderr = log_directory / "fastcache.stderr"
         self.command = [
             *(sys.executable, "-m", "fastcache", "serve", "-e", endpoint, "-p", "0", "--admin-port", "0"),
-            *("--cache-dir", str(cache_directory), *arguments),
+            # Most tests count what one worker asks the origin for; one that is about several says so.
+            *("--workers", "1", "--cache-dir", str(cache_directory), *arguments),
         ]
         self.process: subprocess.Popen[bytes] = processes.start(
             self.command, stdout=self.stdout, stderr=self.stderr, environment={**os.environ, **(environment or {})}
@@ -71,6 +75,26 @@ class FastcacheProcess:
     def pid(self) -> int:
         """The supervisor's."""
         return self.process.pid
+
+    def health(self) -> dict[str, Any]:
+        """The body of ``/health`` now, whatever its status."""
+        try:
+            with urllib.request.urlopen(f"{self.admin}/health", timeout=20) as response:
+                told = json.load(response)
+        except urllib.error.HTTPError as error:
+            told = json.load(error)
+        assert isinstance(told, dict)
+        return told
+
+    def workers(self) -> dict[int, int]:
+        """The process ids of the workers that accept connections, by slot."""
+        processes = [one for one in self.health()["processes"] if one["role"] == "worker" and one["state"] == "ok"]
+        return {one["slot"]: one["pid"] for one in processes}
+
+    @property
+    def worker(self) -> int:
+        """The process id of the first worker."""
+        return self.workers()[0]
 
     def logs(self) -> str:
         """Its command, and the end of what it printed."""

@@ -87,7 +87,7 @@ def test_addresses_come_from_the_ready_line_and_samples_from_metrics(stand_in: S
 def test_it_is_started_as_its_users_start_it(stand_in: StandIn, tmp_path: Path) -> None:
     process = stand_in("print(*sys.argv[1:]); ready(); until_told()")
     line = process.stdout.read_text().splitlines()[0]
-    assert line == f"serve -e http://origin -p 0 --admin-port 0 --cache-dir {tmp_path / 'cache'}"
+    assert line == f"serve -e http://origin -p 0 --admin-port 0 --workers 1 --cache-dir {tmp_path / 'cache'}"
 
 
 def test_an_exit_code_is_noticed(stand_in: StandIn) -> None:

@@ -56,7 +56,7 @@ def test_hits_cost_three_system_calls_and_none_names_a_path(
             hits(port, key, size, 50)
         answered = proxy.metric("fastcache_requests_total", result="HIT")
         out = tmp_path / "strace"
-        command = ["strace", "-o", str(out), "-p", str(proxy.pid)]  # the loop's thread alone
+        command = ["strace", "-o", str(out), "-p", str(proxy.worker)]  # the loop's thread alone
         with subprocess.Popen(command, stderr=subprocess.PIPE) as strace:
             assert strace.stderr is not None
             assert b"attached" in strace.stderr.readline()

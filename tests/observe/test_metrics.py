@@ -66,6 +66,8 @@ def with_everything() -> Metrics:
     metrics.refused("host")
     metrics.hit_branch("answered", 5)
     metrics.keys_reloaded("loaded")
+    metrics.process_died("worker")
+    metrics.reloaded("done")
     metrics.access_log_lines(3)
     metrics.access_log_dropped()
     metrics.access_log_error()
@@ -93,6 +95,8 @@ def test_every_report_is_rendered_with_its_value() -> None:
     assert values["fastcache_store_evicted_extents_total", ()] == 2
     assert values["fastcache_store_evicted_bytes_total", ()] == 800
     assert values["fastcache_client_connections_opened_total", ()] == 2
+    assert values["fastcache_process_deaths_total", (("role", "worker"),)] == 1
+    assert values["fastcache_reloads_total", (("outcome", "done"),)] == 1
     assert values["fastcache_refused_total", (("reason", "host"),)] == 1
     assert values["fastcache_keys_reloads_total", (("outcome", "loaded"),)] == 1
     assert values["fastcache_access_log_lines_total", ()] == 3

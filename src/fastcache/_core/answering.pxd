@@ -1,11 +1,11 @@
 from fastcache._core.connection cimport Connection
-from fastcache._core.table cimport ConnectionTable
+from fastcache._core.accepting cimport Accepting
 
 cdef enum:
     CORKED_FROM = 262144         # bytes of a body that takes several calls
     ANSWERS_PER_TURN = 16        # pipelined requests of one connection answered before others have their turn
 
-cdef class AnsweringTable(ConnectionTable):
+cdef class AnsweringTable(Accepting):
     # True when the request at `rpos` was answered by the hit branch and the connection is free for its next one. Else its
     # state says who goes on: ANSWERING, PARKED (the engine), FREE, or still HEAD when the hit branch does not answer what
     # there is.

@@ -28,7 +28,7 @@ cdef inline void set_cork(Connection* c, int on) noexcept nogil:
     c.corked = on
 
 
-cdef class AnsweringTable(ConnectionTable):
+cdef class AnsweringTable(Accepting):
     """What the reactor does with a request that a lease answers."""
 
     cdef bint answer(self, Connection* c) noexcept nogil:

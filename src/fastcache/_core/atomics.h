@@ -2,7 +2,7 @@
  *
  * load     acquire: who sees a counter's new value also sees what was done before it was raised.
  * store    release: the other half, for words with one writer.
- * raise    sequentially consistent. A writer raises a fence, then forwards a write, and raises it again before its
+ * raise    (and lower) sequentially consistent. A writer raises a fence, then forwards a write, and raises it again before its
  *          client hears of the end; a reader loads the fence, then answers. Whoever learnt of the write did so by a
  *          message, which orders more than any of this; what must not happen is that the raise itself still waits in a
  *          store buffer while the answer leaves. A read-modify-write cannot: it is done in the cache line. It is
@@ -28,6 +28,8 @@ static inline uint64_t fc_raise(uint64_t *word) { return __atomic_fetch_add(word
 static inline int fc_raise_from(uint64_t *word, uint64_t value) {
     return __atomic_compare_exchange_n(word, &value, value + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
+
+static inline void fc_lower(uint64_t *word) { (void)__atomic_fetch_sub(word, 1, __ATOMIC_SEQ_CST); }
 
 /* The stored value after trying to change 0 into `value`. */
 static inline uint64_t fc_settle(uint64_t *word, uint64_t value) {

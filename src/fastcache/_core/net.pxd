@@ -29,6 +29,7 @@ cdef extern from "<sys/socket.h>" nogil:
         int l_onoff
         int l_linger
     int accept4(int, sockaddr*, socklen_t*, int)
+    int getpeername(int, sockaddr*, socklen_t*)
     ssize_t recv(int, void*, size_t, int)
     ssize_t send(int, const void*, size_t, int)
     int shutdown(int, int)

@@ -8,7 +8,7 @@ with the engine, so pipelined requests are answered in order without a queue of 
 Engine to core: ``recv``, ``unread``, ``write``, ``send_file``, ``finish``, ``close``, ``abort``.
 Core to engine (methods of ``handler``): ``on_request(id, head)``, ``on_bad_head(id, status)``, ``on_readable(id)``,
 ``on_writable(id, ok)``, ``on_abort(id)``; with a hit branch ``on_takeover(id, head, lease, request id, body bytes sent, seconds)`` and
-``on_leases_released()``. A handler method that raises costs its own connection only
+``on_leases_released()``; with others to share connections with ``on_surplus()``. A handler method that raises costs its own connection only
 (``on_callback_error(id, exception)`` is told).
 """
 cimport cython
@@ -296,6 +296,8 @@ cdef class Reactor(ConnectionStreams):
             c = queue_pop(&self.run, self.table)
             self.step(c)
             self.now = monotonic_ns()
+        if self.balance is not None:
+            self.balance.publish(self.capacity - self.free_count)
         if queue_length(&self.run):
             self.arm()
         elif self.armed:
@@ -311,7 +313,7 @@ cdef class Reactor(ConnectionStreams):
             self._hand_over()
         finally:
             self.dispatching = False
-            if (queue_length(&self.aborted) or queue_length(&self.writable) or queue_length(&self.readable)
+            if (self.surplus_count or queue_length(&self.aborted) or queue_length(&self.writable) or queue_length(&self.readable)
                     or queue_length(&self.requests)):
                 self.arm()
 
@@ -366,6 +368,8 @@ cdef class Reactor(ConnectionStreams):
             if c.rpos == c.rn:
                 release_rbuf(c)
             self._call(self.handler.on_request, cid, head)
+        if self.surplus_count:
+            self.handler.on_surplus()
         if self.hits is not None and self.hits.leases.released_count:
             self.handler.on_leases_released()
 

@@ -10,6 +10,18 @@
 #define FC_CHANGES 65536
 #define FC_CELLS 32
 
+/* The words of a place; shared.pyx tells what each means. */
+enum {
+    CELL_BYTES,
+    CELL_ACKNOWLEDGED,
+    CELL_INCARNATION,
+    CELL_LISTENING,
+    CELL_CONNECTIONS,
+    CELL_HANDED,
+    CELL_TAKEN,
+    CELL_EVICTIONS
+};
+
 enum { FC_SECTION_FENCES, FC_SECTION_CHANGES, FC_SECTION_CELLS, FC_SECTION_NAMES, FC_SECTION_NUMBERS };
 
 typedef struct {

@@ -46,6 +46,14 @@ cdef extern from "shared.h" nogil:
         FC_SECTION_CELLS
         FC_SECTION_NAMES
         FC_SECTION_NUMBERS
+        CELL_BYTES
+        CELL_ACKNOWLEDGED
+        CELL_INCARNATION
+        CELL_LISTENING
+        CELL_CONNECTIONS
+        CELL_HANDED
+        CELL_TAKEN
+        CELL_EVICTIONS
 
 
 cdef class SharedMemory:

@@ -21,21 +21,21 @@ from fastcache._core.names import NAMES_BYTES
 class Cell(enum.IntEnum):
     """The words of a place. Written by the process that has it, but for those that say otherwise."""
 
-    BYTES = 0
+    BYTES = CELL_BYTES
     """Of the cache directory: bytes that this process answers for, because the keeper does not count them (yet)."""
-    ACKNOWLEDGED = 1
+    ACKNOWLEDGED = CELL_ACKNOWLEDGED
     """Written by the keeper: the number of the latest report of this process that it has acted upon."""
-    INCARNATION = 2
+    INCARNATION = CELL_INCARNATION
     """Written by the supervisor before the process exists: which process this is; never 0, never used twice."""
-    LISTENING = 3
+    LISTENING = CELL_LISTENING
     """1 more than the worker slot whose connections it accepts; 0 when it accepts none."""
-    CONNECTIONS = 4
+    CONNECTIONS = CELL_CONNECTIONS
     """Client connections open in the process."""
-    HANDED = 5
+    HANDED = CELL_HANDED
     """Raised by others: connections that were handed to the worker slot of this place."""
-    TAKEN = 6
+    TAKEN = CELL_TAKEN
     """How many of them it has taken over."""
-    EVICTIONS = 7
+    EVICTIONS = CELL_EVICTIONS
     """In the keeper's place: how often it has evicted something, of which others may hold descriptors."""
 
 

@@ -1,5 +1,6 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from fastcache._core.balance cimport Balance
 from fastcache._core.connection cimport Connection
 from fastcache._core.hits cimport Hits
 from fastcache._core.slots cimport SlotQueue
@@ -21,6 +22,7 @@ cdef struct Network:
 
 cdef class ConnectionTable:
     cdef object handler
+    cdef Balance balance         # None: every connection that we accept is ours
     cdef Hits hits               # None: every request is the engine's
     cdef int epfd, evfd
     cdef bint armed, draining, dispatching, accepting
@@ -43,8 +45,6 @@ cdef class ConnectionTable:
     cdef Connection* find(self, uint64_t cid) noexcept nogil
     cdef void arm(self) noexcept nogil
     cdef void enqueue_run(self, Connection* c) noexcept nogil
-    cdef void accept_all(self, int listener) noexcept nogil
-    cdef bint admits(self, Connection* c) noexcept nogil
     cdef void set_accepting(self, bint on) noexcept nogil
     cdef void free_connection(self, Connection* c) noexcept nogil
     cdef void lose(self, Connection* c) noexcept nogil

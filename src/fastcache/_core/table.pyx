@@ -1,9 +1,9 @@
 """The table of client connections: where they come from, how they are found, and how they end."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 from posix.unistd cimport close, write
 
 from fastcache._core.connection cimport (
@@ -52,12 +52,13 @@ cdef class ConnectionTable:
     def __cinit__(self, handler, *, uint32_t max_connections=4096, Py_ssize_t head_limit=65536,
                   double head_timeout=30.0, double idle_timeout=75.0, double stall_timeout=60.0,
                   double linger_timeout=5.0, int64_t linger_bytes=67108864, double half_closed_timeout=0.0, int64_t min_rate=0, double rate_window=10.0,
-                  uint32_t surplus=0, networks=(), Hits hits=None):
+                  uint32_t surplus=0, networks=(), Hits hits=None, Balance balance=None):
         cdef epoll_event event
         cdef uint32_t i, ring = 1
         self.epfd = self.evfd = -1
         self.handler = handler
         self.hits = hits
+        self.balance = balance
         if not 0 < max_connections <= 1 << 20:
             raise ValueError("max_connections must be between 1 and 1048576")
         if surplus > 1 << 20:
@@ -159,23 +160,6 @@ cdef class ConnectionTable:
     def fileno(self) -> int:
         """The epoll's descriptor, readable whenever :meth:`drain` has something to do."""
         return self.epfd
-
-    def listen(self, int fd):
-        """Accept from a listening, non-blocking socket. It stays the caller's; it must outlive the reactor's use."""
-        cdef epoll_event event
-        if self.listener_count >= MAX_LISTENERS:
-            raise ValueError("too many listeners")
-        event.events = EPOLLIN
-        event.data.u64 = EVENT_LISTENER | <uint64_t>self.listener_count
-        if self.accepting and epoll_ctl(self.epfd, EPOLL_CTL_ADD, fd, &event) < 0:
-            raise OSError(errno, "epoll_ctl failed")
-        self.listeners[self.listener_count] = fd
-        self.listener_count += 1
-
-    def stop_listening(self):
-        """Forget all listening sockets (they are the caller's to close). Established connections go on."""
-        self.set_accepting(False)
-        self.listener_count = 0
 
     def close_idle(self) -> int:
         """Close connections that wait for a next request and hold no byte of one; returns how many."""
@@ -286,87 +270,6 @@ cdef class ConnectionTable:
             event.events = EPOLLIN
             event.data.u64 = EVENT_LISTENER | <uint64_t>i
             epoll_ctl(self.epfd, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, self.listeners[i], &event)
-
-    cdef void accept_all(self, int listener) noexcept nogil:
-        cdef int i, fd, one = 1
-        cdef uint32_t slot
-        cdef sockaddr_in6 address
-        cdef socklen_t length
-        cdef Connection* c
-        cdef epoll_event event
-        for i in range(ACCEPTS_PER_EVENT):
-            if not self.free_count:
-                self.set_accepting(False)  # the backlog waits; sweep or a close opens again
-                return
-            length = sizeof(address)
-            fd = accept4(listener, <sockaddr*>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
-            if fd < 0:
-                if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-                    # Level-triggered and not acceptable: pausing is what keeps this from being a busy loop.
-                    self.accept_errors += 1
-                    self.set_accepting(False)
-                return
-            slot = self.free_slots[self.free_count - 1]
-            if self.table[slot] == NULL:
-                self.table[slot] = <Connection*>calloc(1, sizeof(Connection))
-                if self.table[slot] == NULL:
-                    close(fd)
-                    return
-                if slot >= self.used_slots:
-                    self.used_slots = slot + 1
-            self.free_count -= 1
-            held.connections += 1
-            held.descriptors += 1
-            c = self.table[slot]
-            c.slot = slot
-            c.fd = fd
-            c.state = HEAD
-            c.readable = c.eof = c.dead = c.want_read = c.out_pending = c.empty_lines = c.head_waits = c.large_heads = c.corked = 0
-            c.sent = c.requests = c.received = 0
-            c.rate_since = 0
-            c.file_left = 0
-            c.surplus = self.capacity - self.free_count > self.limit
-            # One that will be refused may not wait long for its request: others are to be told too.
-            c.deadline = self.now + (self.linger_ns if c.surplus else self.idle_ns)
-            self.accepted += 1
-            c.peer_family = 0
-            if address.sin6_family == AF_INET:
-                c.peer_family = 4
-                memcpy(c.peer, &(<sockaddr_in*>&address).sin_addr, 4)
-            elif address.sin6_family == AF_INET6:
-                c.peer_family = 6
-                memcpy(c.peer, &address.sin6_addr, 16)
-            c.peer_port = ((address.sin6_port & 0xFF) << 8) | (address.sin6_port >> 8)
-            c.allowed = self.admits(c)
-            if not c.allowed:
-                self.refused += 1
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-            event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
-            event.data.u64 = connection_id(c)
-            if epoll_ctl(self.epfd, EPOLL_CTL_ADD, fd, &event) < 0:
-                self.free_connection(c)
-
-    cdef bint admits(self, Connection* c) noexcept nogil:
-        cdef int i, whole, rest, family
-        cdef unsigned char* address = <unsigned char*>c.peer
-        cdef unsigned char* mapped = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
-        if not self.network_count:
-            return True
-        family = c.peer_family
-        if family == 6 and memcmp(address, mapped, 12) == 0:
-            family = 4  # an IPv4 peer on a dual-stack listener
-            address += 12
-        for i in range(self.network_count):
-            if self.networks[i].family != family:
-                continue
-            whole = self.networks[i].prefix // 8
-            rest = self.networks[i].prefix % 8
-            if memcmp(self.networks[i].address, address, whole):
-                continue
-            if rest and (self.networks[i].address[whole] ^ address[whole]) >> (8 - rest):
-                continue
-            return True
-        return False
 
     cdef void free_connection(self, Connection* c) noexcept nogil:
         if c.state == PARKED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 import click
 
@@ -14,11 +15,12 @@ from fastcache.lifecycle.settings import Settings, render_effective
 
 
 @settings_command
-def check(settings: Settings) -> None:
+def check(load: Callable[[], Settings]) -> None:
     """Print the settings that `serve` would run with, and where each comes from; or say what is wrong.
 
     Credentials of this cache's own are asked for once, where something is signed with them or a setting names them.
     """
+    settings = load()
     for notice in settings.notices:
         click.echo(f"fastcache: note: {notice}", err=True)
     click.echo(render_effective(settings), nl=False)

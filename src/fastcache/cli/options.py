@@ -43,11 +43,13 @@ def _option(setting: Setting) -> click.Option:
     )
 
 
-def settings_command(run: Callable[[Settings], None]) -> click.Command:
-    """The command named and described as ``run``, with ``--config`` and a flag for each setting."""
+def settings_command(run: Callable[[Callable[[], Settings]], None]) -> click.Command:
+    """The command named and described as ``run``, with ``--config`` and a flag for each setting; ``run`` is given what
+    reads them, as often as it is called."""
 
     def callback(config: Path | None, **values: Any) -> None:
-        run(load({name.replace("_", "-"): value for name, value in values.items()}, os.environ, config))
+        flags = {name.replace("_", "-"): value for name, value in values.items()}
+        run(lambda: load(flags, os.environ, config))
 
     config = click.Option(
         ["-c", "--config"],

@@ -79,3 +79,8 @@ def _is_own(address: Address) -> bool:
 def is_aws(host: str) -> bool:
     """Whether ``host`` is a name of AWS, which takes no other Host than its own names."""
     return host.lower().rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def url_of(host: str, port: int) -> str:
+    """The plain HTTP address of a listener of ours."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -204,6 +204,22 @@ def _parse_region(text: str) -> str:
     return text
 
 
+AUTO = 0
+MOST_WORKERS = 128
+"""So many descriptors of inboxes fit into the message that a new process is given."""
+
+
+def _parse_workers(text: str) -> int:
+    count = AUTO if text == "auto" else _parse_number(text)
+    if text != "auto" and not 1 <= count <= MOST_WORKERS:
+        raise ValueError(f"{text!r} is out of range; write 1 to {MOST_WORKERS}, or auto")
+    return count
+
+
+def _render_workers(value: int) -> str:
+    return "auto" if value == AUTO else str(value)
+
+
 SWITCH = Kind("on | off", _parse_switch, _render_switch)
 PORT = number(0, 65535)
 HOST = Kind("host", _parse_host)
@@ -218,3 +234,4 @@ LOG_TARGET = Kind("path or -", _parse_log_target)
 CREDENTIALS = Kind(choosing.FORMS, choosing.parse_choice)
 REGION = Kind("region", _parse_region)
 CONGESTION = Kind("name", _parse_congestion)
+WORKERS = Kind("number | auto", _parse_workers, _render_workers)

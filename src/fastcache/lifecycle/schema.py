@@ -160,6 +160,9 @@ class Settings(Group):
         description="Other names of buckets, `NAME=BUCKET`: an access point's alias or host name, so that both are one "
         "entry and a write by either name is seen by readers of both.",
     )
+    workers: Annotated[int, kinds.WORKERS] = Field(
+        default=kinds.AUTO, description="Processes that serve clients; `auto` is one for each CPU that may be used."
+    )
     cache: Annotated[bool, kinds.SWITCH] = Field(
         default=True, description="`off` makes it a plain proxy that stores nothing."
     )

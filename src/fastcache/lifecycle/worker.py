@@ -1,26 +1,18 @@
-"""One worker: builds everything from the settings, serves until told to stop, drains, and takes everything down.
+"""One worker: everything that serves, built from the settings and taken down again.
 
-For now the worker is the only process: it opens its listening socket and the admin endpoint itself. A supervisor will
-hand it both.
+A supervisor's worker is given its socket, the cache directory and the shared memory. One that is alone, inside of a
+test, has them to itself, and an admin endpoint of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import gc
-import logging
-import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 
-import uvloop
-
-from fastcache import __version__
 from fastcache._core.fences import Fences
-from fastcache._core.handles import held_now
 from fastcache._core.hit_log import HitLog
 from fastcache._core.hits import Hits
 from fastcache._core.leases import Leases
@@ -29,15 +21,17 @@ from fastcache.clock import SystemClock
 from fastcache.engine.context import Context
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.engine.leasing import GRANTS, Lessor
-from fastcache.lifecycle.addresses import is_aws
+from fastcache.lifecycle.addresses import is_aws, url_of
 from fastcache.lifecycle.descriptors import (
     connections_within_limit,
     idle_cache_files_within_limit,
     leased_files_within_limit,
 )
 from fastcache.lifecycle.gateway import running_gateway
+from fastcache.lifecycle.inherited import Inherited
 from fastcache.lifecycle.settings import Settings
-from fastcache.observe import log
+from fastcache.lifecycle.store_settings import store_settings
+from fastcache.lifecycle.tallies import StoreTally
 from fastcache.observe.access_log import AccessLog
 from fastcache.observe.catalogue import GAUGES
 from fastcache.observe.lag import LagSampler
@@ -49,25 +43,18 @@ from fastcache.server.admin import AdminServer, Health, Status
 from fastcache.server.frontend import Frontend
 from fastcache.server.hit_branch import build_hits
 from fastcache.server.listener import address_of, open_listener
-from fastcache.storage.metrics import StoreCounter
-from fastcache.storage.store import Store, StoreSettings
+from fastcache.storage.reports import Reports
+from fastcache.storage.shared_store import SharedStore
+from fastcache.storage.sharing import Share
+from fastcache.storage.store import Store
 from fastcache.upstream.pool import Pool
 from fastcache.upstream.settings import UpstreamSettings
 
-_log = logging.getLogger("fastcache.lifecycle")
-
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _LEAD_SHARE = 20
 """A fill is at most a twentieth of the tier ahead of its readers (DESIGN section 2)."""
 _LEAD_FLOOR = 512 * 1024
 _IDLE_CACHE_FILES = 1024
 """Cache files kept open without a reader, where the limit of open files allows it."""
-_SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that runs Python lets the loop have the interpreter: at Python's 5 ms what needs it
-waits that long behind one that works for a disk."""
-_YOUNG_OBJECTS = 10_000
-"""New objects between two searches for cycles. Requests leave none behind, and at Python's 700 the objects of those
-under way, still in use, are searched over and over."""
 
 
 class _OriginMetrics:
@@ -97,71 +84,6 @@ class _OriginMetrics:
     def bytes_sent(self, count: int) -> None: ...
 
 
-class _StoreMetrics:
-    """The store's counts as the product's metrics."""
-
-    __slots__ = ("_receivers",)
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._receivers: dict[StoreCounter, Callable[[int], None]] = {
-            StoreCounter.STORED_BYTES: metrics.store_commit,
-            StoreCounter.EVICTED_FILES: lambda n: metrics.store_evicted(n, 0),
-            StoreCounter.EVICTED_BYTES: lambda n: metrics.store_evicted(0, n),
-            StoreCounter.CORRUPT_FILES: lambda n: _times(n, metrics.store_corrupt_file),
-            StoreCounter.IO_ERRORS: lambda n: _times(n, metrics.store_io_error),
-            StoreCounter.DISK_FULL: lambda n: _times(n, metrics.store_io_error),
-            StoreCounter.WRITE_BEHIND_DROPPED: lambda n: _times(n, metrics.store_write_dropped),
-        }
-
-    def count(self, counter: StoreCounter, amount: int = 1) -> None:
-        receiver = self._receivers.get(counter)
-        if receiver is not None:
-            receiver(amount)
-
-
-def _times(n: int, tell: Callable[[], None]) -> None:
-    for _ in range(n):
-        tell()
-
-
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code. ConfigError when an address or the directory is not to be
-    had."""
-    log.configure(settings.log_level, settings.log_format)
-    for notice in settings.notices:
-        _log.info("%s", notice)
-    sys.setswitchinterval(_SWITCH_INTERVAL)
-    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
-    status = uvloop.run(_main(settings))
-    left = [f"{count} {kind}" for kind, count in held_now().items() if count]
-    if left:
-        _log.error("still held at the end: %s", ", ".join(left))
-    return status
-
-
-async def _main(settings: Settings) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _STOPPING:
-        loop.add_signal_handler(number, stop.set)
-    async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(_worker(settings))
-        print(f"listening on {worker.url} (admin {worker.admin_url})", flush=True)
-        _log.info("fastcache %s serves %s", __version__, settings.endpoint)
-        await stop.wait()
-        _log.info("draining")
-        worker.state.status = Status.DRAINING
-        if not await worker.frontend.drain(settings.timeouts.drain):
-            _log.warning("%d requests were still in flight after the drain limit", worker.frontend.in_flight)
-    _log.info("stopped")
-    for number in _STOPPING:
-        # The loop takes its handlers away when it is closed; a signal between that and the end of the process would
-        # be its exit status.
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-    return 0
-
-
 class State:
     """Where in its life the worker is; what ``/health`` answers from."""
 
@@ -184,15 +106,15 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def _worker(settings: Settings) -> AsyncIterator[Worker]:
+async def _worker(settings: Settings, inherited: Inherited | None = None) -> AsyncIterator[Worker]:
     clock = SystemClock()
-    metrics = Metrics()
-    fences = Fences()
+    metrics = Metrics() if inherited is None else inherited.metrics
+    fences = Fences() if inherited is None else inherited.fences
     state = State()
     max_connections = connections_within_limit(settings.limits.max_connections, settings.hit.files)
     async with contextlib.AsyncExitStack() as stack:
-        listener = stack.enter_context(_listening(settings))
-        store = await _open_store(settings, fences, clock, metrics) if settings.cache else None
+        listener = stack.enter_context(_listening(settings) if inherited is None else inherited.listener())
+        store = await _open_store(settings, fences, clock, metrics, inherited) if settings.cache else None
         if store is not None:
             stack.push_async_callback(store.close)
         make_pool = functools.partial(Pool, settings=_upstream_settings(settings), metrics=_OriginMetrics(metrics))
@@ -209,6 +131,9 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
             target=settings.limits.target_bytes,
         )
         hits, log_of_hits = _hit_branch(settings, ctx, limits, max_connections)
+        neighbours = None if inherited is None else inherited.neighbours()
+        if neighbours is not None:
+            stack.callback(neighbours.close)
         frontend = Frontend(
             ctx,
             limits=limits,
@@ -220,12 +145,16 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
             networks=settings.allow_from,
             hits=hits,
             hit_log=log_of_hits,
+            neighbours=neighbours,
         )
         stack.push_async_callback(frontend.close)
         _register_gauges(metrics, ctx, frontend)
-        admin = AdminServer(settings.admin_host, settings.admin_port, state.health, metrics)
-        await admin.start()
-        stack.push_async_callback(admin.stop)
+        admin_url = ""
+        if inherited is None:
+            admin = AdminServer(settings.admin_host, settings.admin_port, state.health, metrics)
+            await admin.start()
+            stack.push_async_callback(admin.stop)
+            admin_url = url_of(settings.admin_host, admin.port)
         sampler = LagSampler(metrics)
         sampler.start()
         stack.push_async_callback(sampler.stop)
@@ -234,30 +163,24 @@ async def _worker(settings: Settings) -> AsyncIterator[Worker]:
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: keep it out of every later collection
         host, port = address_of(listener)
-        yield Worker(ctx, frontend, state, _url(host, port), _url(settings.admin_host, admin.port))
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        yield Worker(ctx, frontend, state, url_of(host, port), admin_url)
 
 
 def _listening(settings: Settings) -> socket.socket:
     return open_listener(settings.host, settings.port, congestion=settings.tcp_congestion or None)
 
 
-async def _open_store(settings: Settings, fences: Fences, clock: SystemClock, metrics: Metrics) -> Store:
-    return await Store.open(
-        StoreSettings(
-            directory=settings.cache_dir,
-            capacity=settings.cache_size,
-            io_threads=settings.io_threads,
-            durability="fsync" if settings.durability == "fsync" else "none",
-            idle_descriptors=idle_cache_files_within_limit(_IDLE_CACHE_FILES),
-        ),
-        fences,
-        clock,
-        _StoreMetrics(metrics),
-    )
+async def _open_store(
+    settings: Settings, fences: Fences, clock: SystemClock, metrics: Metrics, inherited: Inherited | None
+) -> Store:
+    own = store_settings(settings, idle_descriptors=idle_cache_files_within_limit(_IDLE_CACHE_FILES))
+    tally = StoreTally(metrics)
+    if inherited is None:
+        return await Store.open(own, fences, clock, tally)
+    birth = inherited.birth
+    reports = Reports(inherited.reports(), inherited.memory, birth.place)
+    share = Share(inherited.memory, birth.place, birth.incarnation, reports)
+    return SharedStore(own, inherited.directory(), fences, clock, tally, share, reports)
 
 
 def _upstream_settings(settings: Settings) -> UpstreamSettings:

@@ -103,6 +103,12 @@ PLAIN_COUNTERS = (
     LOG_ERRORS,
     GAUGE_ERRORS,
 )
+PROCESS_DEATHS = Counter(
+    "fastcache_process_deaths_total", "Processes that ended without being told to; each is replaced.", ("role",)
+)
+RELOADS = Counter(
+    "fastcache_reloads_total", "Reloads of the settings, by outcome: done, refused, failed.", ("outcome",)
+)
 HIT_BRANCH = Counter(
     "fastcache_hit_branch_total",
     "Requests by what the compiled hit branch made of them: answered; left to the engine because not recognised, not "
@@ -113,6 +119,7 @@ KEYS_RELOADS = Counter("fastcache_keys_reloads_total", "Readings of the keys fil
 LABELLED_COUNTERS = (
     *(REQUESTS, REFUSED, HIT_BRANCH, ORIGIN_REQUESTS, ORIGIN_RESPONSES, ORIGIN_ERRORS, FILLS),
     *(CREDENTIALS, KEYS_RELOADS),
+    *(PROCESS_DEATHS, RELOADS),
 )
 COUNTERS = {counter.name: counter for counter in PLAIN_COUNTERS + LABELLED_COUNTERS}
 
@@ -145,6 +152,8 @@ GAUGES = {
             Merge.MIN,
         ),
         Gauge("fastcache_keys", "Access keys in effect, disabled ones not counted.", Merge.MAX),
+        Gauge("fastcache_workers", "Workers that accept connections."),
+        Gauge("fastcache_workers_held_back", "Workers that died at once, repeatedly, and wait for their next start."),
         Gauge("fastcache_loop_lag_last_seconds", "The newest sample of the event loop's lag.", Merge.MAX),
     )
 }

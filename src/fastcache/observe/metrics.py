@@ -226,6 +226,16 @@ class Metrics:
     def access_log_error(self) -> None:
         self._add(catalogue.LOG_ERRORS.name)
 
+    # -- processes
+
+    def process_died(self, role: str) -> None:
+        """A process ended without being told to."""
+        self._count_word(catalogue.PROCESS_DEATHS.name, role)
+
+    def reloaded(self, outcome: str) -> None:
+        """The settings were read again."""
+        self._count_word(catalogue.RELOADS.name, outcome)
+
     # -- gauges
 
     def gauge(self, name: str, help: str, fn: Callable[[], float], merge: Merge | None = None) -> None:

@@ -51,6 +51,12 @@ class Health:
 
     status: Status
     reasons: tuple[str, ...] = ()
+    processes: tuple[dict[str, object], ...] = ()
+    """What this instance consists of, one by one."""
+
+
+States = Callable[[], Health | Awaitable[Health]]
+"""What tells how this instance is."""
 
 
 class Renders(Protocol):
@@ -66,7 +72,7 @@ class AdminServer:
     the operator's browser could read it under a name of its own that resolves to 127.0.0.1 (DNS rebinding).
     """
 
-    def __init__(self, host: str, port: int, state: Callable[[], Health], metrics: Renders) -> None:
+    def __init__(self, host: str, port: int, state: States, metrics: Renders) -> None:
         self._host = host
         self._wanted_port = port
         self._app = _application(state, metrics)
@@ -199,15 +205,18 @@ def is_local_host(host: bytes) -> bool:
     return True
 
 
-def _application(state: Callable[[], Health], metrics: Renders) -> Starlette:
+def _application(state: States, metrics: Renders) -> Starlette:
     async def index(request: Request) -> Response:
         return Response(_INDEX, media_type="text/plain", headers=_HEADERS)
 
     async def health(request: Request) -> Response:
-        now = state()
+        told = state()
+        now = await told if inspect.isawaitable(told) else told
         body: dict[str, object] = {"status": now.status.value, "version": __version__}
         if now.reasons:
             body["reasons"] = list(now.reasons)
+        if now.processes:
+            body["processes"] = list(now.processes)
         return JSONResponse(body, 200 if now.status is Status.OK else 503, headers=_HEADERS)
 
     async def exposition(request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Coroutine
 from functools import partial
@@ -20,6 +21,7 @@ from fastcache.engine.hit_records import hit_records
 from fastcache.engine.serving import AbortedAnswerError
 from fastcache.errors import RequestError
 from fastcache.protocol.requests import HeadLimits
+from fastcache.server.neighbours import Neighbours
 
 _log = logging.getLogger("fastcache.server")
 
@@ -58,8 +60,11 @@ class Frontend:
         networks: tuple[IPv4Network | IPv6Network, ...],
         hits: Hits | None = None,
         hit_log: HitLog | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._ctx = ctx
+        self._neighbours = neighbours
+        self._succeeded = False
         self._hits = hits
         self._hit_log = hit_log
         self._limits = limits
@@ -86,6 +91,7 @@ class Frontend:
             surplus=min(_SURPLUS, max_connections // 4 + 16),
             networks=[(network.network_address.packed, network.prefixlen) for network in networks],
             hits=hits,
+            balance=None if neighbours is None else neighbours.balance,
         )
 
     # ---- life
@@ -96,27 +102,48 @@ class Frontend:
         for listener in listening:
             self.reactor.listen(listener.fileno())
         self._loop.add_reader(self.reactor.fileno(), self.reactor.drain)
+        if self._neighbours is not None:
+            self._neighbours.start(self.reactor)
         self._sweep()
 
-    async def drain(self, seconds: float) -> bool:
-        """Accept no more, let requests in flight end. False when ``seconds`` passed before all had."""
+    async def drain(self, seconds: float, *, succeeded: bool = False) -> bool:
+        """Accept no more, let requests in flight end. False when ``seconds`` passed before all had.
+
+        ``succeeded``: another process goes on with our listening sockets, and with the connections that are idle.
+        """
         self._ctx.draining = True
+        self._succeeded = succeeded
+        if self._neighbours is not None:
+            self._neighbours.leave(succeeded=succeeded)
         if self._hits is not None:
             self._hits.switch(False)  # the engine tells clients that the connection ends
         self.reactor.drain()  # whoever the kernel has accepted already is served
         self.reactor.stop_listening()
         for listener in self._listening:
             listener.close()  # or the kernel would go on accepting for nobody
-        self.reactor.close_idle()
+        self._end_idle()
         try:
             async with asyncio.timeout(seconds):
-                while self.in_flight:
+                while self.in_flight or (succeeded and self.reactor.connections()):
+                    if succeeded:
+                        await asyncio.sleep(_ANSWERING)
+                        self._end_idle()
+                        continue
                     await self._idle.wait()
                     if self.reactor.answering():
                         await asyncio.sleep(_ANSWERING)
         except TimeoutError:
             return False
         return True
+
+    def _end_idle(self) -> None:
+        """Connections without a request end, or go on elsewhere."""
+        if not self._succeeded or self._neighbours is None:
+            self.reactor.close_idle()
+            return
+        for fd in self._neighbours.hand_over(self.reactor.give_up_idle()):
+            if not self.reactor.adopt(fd):  # again, until the successor's inbox has room
+                os.close(fd)
 
     @property
     def in_flight(self) -> int:
@@ -142,7 +169,7 @@ class Frontend:
         self._sweeper = self._loop.call_later(_SWEEP, self._sweep)  # first: a sweep that fails is not the last one
         self.reactor.sweep()
         if self._ctx.draining:
-            self.reactor.close_idle()
+            self._end_idle()
         if self._ctx.lessor is not None:
             self._ctx.lessor.expire()
         self._tell_hits()
@@ -221,6 +248,11 @@ class Frontend:
         """The last connection that was answered under some lease is through."""
         if self._ctx.lessor is not None:
             self._ctx.lessor.collect()
+
+    def on_surplus(self) -> None:
+        """Connections that had better be other workers'."""
+        if self._neighbours is not None:
+            self._neighbours.share(self.reactor.take_surplus())
 
     def on_callback_error(self, cid: int, error: Exception) -> None:
         """A bug in one of the methods above; its connection is already reset."""

@@ -72,6 +72,10 @@ class Keeping(Store):
             return
         self._metrics.count(StoreCounter.LEFTOVERS, removed)
 
+    def remove_later(self, owner: int) -> None:
+        """The same in the background."""
+        self._disk.spawn(self.remove_parts_of(owner), "fastcache-parts")
+
     # -- reports
 
     async def _follow(self) -> None:
