@@ -101,9 +101,10 @@ class Gate(Site):
         return super().raw(method, target, **options)
 
     def uploaded_as(self, key: str) -> str:
-        """What the newest request for ``key`` at our own origin promised of its body."""
+        """What the newest PUT of ``key`` promised our own origin of its body."""
         assert self.control is not None
-        return next(str(entry["payload"]) for entry in reversed(self.control.log()) if entry["key"] == key)
+        puts = [entry for entry in self.control.log() if (entry["method"], entry["key"]) == ("PUT", key)]
+        return str(puts[-1]["payload"])
 
     @property
     def origin_requests(self) -> int:

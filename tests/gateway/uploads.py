@@ -74,9 +74,10 @@ class Upload:
         for data in (*cut, b""):
             signature = b"" if chain is None else chain.chunk(hashlib.sha256(data).hexdigest().encode())
             chunks.append((b";chunk-signature=" + signature if signature else b"", data))
-        coded = b""
-        for extension, data in self.spoil(chunks):
-            coded += b"%x%b\r\n%b" % (len(data), extension, data + b"\r\n" if data else b"")
+        coded = b"".join(
+            b"%x%b\r\n%b" % (len(data), extension, data + b"\r\n" if data else b"")
+            for extension, data in self.spoil(chunks)
+        )
         if self.kind.has_trailer:
             trailer = crc32(self.body) if self.trailer is None else self.trailer
             fields = ((CRC, trailer),) if trailer else ()
