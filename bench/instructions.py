@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.cases.setup import NONE, warm
+from bench.cases.setup import NONE, verifying, warm
 from bench.load import Reading, crowds, run
 from bench.objects import KIB, asked, objects_of
 from bench.servers import Server, ServerError, descendants, fastcache, origin
@@ -47,21 +47,21 @@ class Cost:
         return f"{self.instructions:,.0f} user instructions, {total:.2f} system calls ({named}) for a hit of 4 KiB"
 
 
-def measure(directory: Path, requests: int = REQUESTS, source: Path | None = None) -> Cost:
+def measure(directory: Path, requests: int = REQUESTS, source: Path | None = None, flags: Sequence[str] = NONE) -> Cost:
     """The cost of a hit of the fastcache whose ``src`` is ``source``, or of ours; both tools must be there."""
-    return Cost(instructions(directory, requests, source), calls(directory, requests, source))
+    return Cost(instructions(directory, requests, source, flags), calls(directory, requests, source, flags))
 
 
 # ---- callgrind ----
 
 
-def instructions(directory: Path, requests: int, source: Path | None = None) -> float:
+def instructions(directory: Path, requests: int, source: Path | None = None, flags: Sequence[str] = NONE) -> float:
     """User instructions of a hit."""
     out = directory / "callgrind"
     out.mkdir()
     tool = ("valgrind", "-q", f"--log-file={directory}/valgrind.%p", "--tool=callgrind", "--trace-children=yes")
     tool += (f"--callgrind-out-file={out}/out.%p",)
-    with _warm_server(directory / "under-callgrind", tool, source) as server:
+    with _warm_server(directory / "under-callgrind", tool, source, flags) as server:
         _hits(server, 2 * len(objects_of(4 * KIB)))  # the connections, the leases, and what is made at a first use
         totals = []
         for count in (requests, 2 * requests):
@@ -88,21 +88,21 @@ def total(out: Path) -> int:
 # ---- strace ----
 
 
-def calls(directory: Path, requests: int, source: Path | None = None) -> dict[str, float]:
+def calls(directory: Path, requests: int, source: Path | None = None, flags: Sequence[str] = NONE) -> dict[str, float]:
     """System calls of a hit, the most frequent first."""
-    once = _traced(directory / "once", requests, source)
-    twice = _traced(directory / "twice", 2 * requests, source)
+    once = _traced(directory / "once", requests, source, flags)
+    twice = _traced(directory / "twice", 2 * requests, source, flags)
     costs = {name: (twice.get(name, 0) - once.get(name, 0)) / requests for name in {*once, *twice}}
     return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
 
-def _traced(directory: Path, requests: int, source: Path | None) -> dict[str, int]:
+def _traced(directory: Path, requests: int, source: Path | None, flags: Sequence[str]) -> dict[str, int]:
     """System calls of a whole life, by name."""
     directory.mkdir()
     out = directory / "strace"
     # -D: strace is not between us and the process, so that the process takes our signals.
     tool = ("strace", "-D", "-f", "-c", "-U", "calls,name", "-o", str(out))
-    with _warm_server(directory, tool, source) as server:
+    with _warm_server(directory, tool, source, flags) as server:
         _hits(server, requests)
     deadline = time.monotonic() + _WRITTEN
     while not (out.exists() and " total\n" in out.read_text()):
@@ -117,7 +117,7 @@ def _traced(directory: Path, requests: int, source: Path | None) -> dict[str, in
 
 
 @contextlib.contextmanager
-def _warm_server(directory: Path, tool: Sequence[str], source: Path | None) -> Iterator[Server]:
+def _warm_server(directory: Path, tool: Sequence[str], source: Path | None, flags: Sequence[str]) -> Iterator[Server]:
     """fastcache under a tool, with objects that it has read once."""
     core, *_, other = sorted(os.sched_getaffinity(0)) * 2
     with contextlib.ExitStack() as stack:
@@ -126,7 +126,7 @@ def _warm_server(directory: Path, tool: Sequence[str], source: Path | None) -> I
         if source is not None:
             environment["PYTHONPATH"] = str(source)
         server = stack.enter_context(
-            fastcache(core, behind, directory, *NONE, under=tool, environment=environment, ready=_READY)
+            fastcache(core, behind, directory, *flags, under=tool, environment=environment, ready=_READY)
         )
         warm(server, control, objects_of(4 * KIB))
         yield server
@@ -143,10 +143,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the costs; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.instructions", description="What a hit of 4 KiB costs.")
     parser.add_argument("--requests", type=int, default=REQUESTS, help=f"N; 3N are sent (default {REQUESTS})")
+    parser.add_argument("--verified", action="store_true", help="of one whose signature is checked here")
     parser.add_argument("--json", action="store_true", help="for programs")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="fastcache-bench-") as directory:
-        cost = measure(Path(directory), options.requests)
+        flags = verifying(Path(directory)) if options.verified else NONE
+        cost = measure(Path(directory), options.requests, flags=flags)
     print(json.dumps(asdict(cost)) if options.json else cost)
     return 0
 

@@ -17,6 +17,7 @@ from bench.cases.missing import misses
 from bench.cases.setup import Setup
 from bench.cases.single import idle, segment_sizes
 from bench.cases.slices import assembled
+from bench.cases.verified import verified
 from bench.contests import Contest
 from bench.findings import Finding
 
@@ -24,6 +25,7 @@ from bench.findings import Finding
 def cases(setup: Setup) -> Iterator[Contest | Finding]:
     """All that are wanted, one after the other; the servers of one live until the next is asked for."""
     yield from hits(setup)
+    yield from verified(setup)
     yield from assembled(setup)
     yield from revalidated(setup)
     yield from beside(setup)

@@ -32,7 +32,7 @@ def hits(setup: Setup) -> Iterator[Contest]:
         return
     with contextlib.ExitStack() as stack:
         cache, control = cached_server(setup, stack, "hits", *NONE)
-        others = _others(setup, stack, [piece for hit in wanted for piece in hit.pieces])
+        others = compared_with(setup, stack, [piece for hit in wanted for piece in hit.pieces])
         for hit in wanted:
             warm(cache, control, wholes(hit.pieces))
             verify(cache.address, asked(cache.address, hit.pieces), "HIT")
@@ -56,7 +56,7 @@ def _all(setup: Setup) -> Iterator[_Hit]:
     yield _Hit("range-64KiB", "64 KiB ranges of a 64 MiB object", pieces, setup.connections)
 
 
-def _others(setup: Setup, stack: contextlib.ExitStack, pieces: Sequence[Piece]) -> dict[str, Server]:
+def compared_with(setup: Setup, stack: contextlib.ExitStack, pieces: Sequence[Piece]) -> dict[str, Server]:
     """What fastcache is compared with, by the name it is told under."""
     if setup.nginx is None:
         direct, control = stack.enter_context(origin(setup.server_core, auth=False))

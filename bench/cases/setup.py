@@ -12,9 +12,16 @@ from bench.load import read_once
 from bench.objects import KIB, MIB, Piece, asked, create
 from bench.servers import Server, fastcache, origin
 from fastcache.origin.control import OriginControl
+from fastcache.origin.identity import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
 
 NONE = ("--authorization", "none", "--ttl", "1h")
 """Hits without a question to the origin."""
+TRUSTED_KEY = f"""\
+- access_key: {DEFAULT_ACCESS_KEY}
+  secret_key: {DEFAULT_SECRET_KEY}
+  allow: [{{actions: [read], resources: ["*"]}}]
+"""
+"""A keys file: that of the benchmarks' requests."""
 ASK = ((b"Cache-Control", b"no-cache"),)
 """With these fields the origin is asked all the same."""
 
@@ -46,6 +53,14 @@ class Setup:
     def wants(self, name: str) -> bool:
         """Whether the case ``name`` was asked for."""
         return not self.wanted or any(part in name for part in self.wanted)
+
+
+def verifying(directory: Path) -> tuple[str, ...]:
+    """Flags for hits whose signatures are checked here, by a keys file in ``directory``."""
+    path = directory / "keys.yaml"
+    path.touch(mode=0o600)
+    path.write_text(TRUSTED_KEY)
+    return ("--authorization", "verify", "--ttl", "1h", "--keys", str(path))
 
 
 def told(size: int) -> str:

@@ -53,6 +53,11 @@ def test_a_tiny_case_prints_its_ratios(tmp_path: Path) -> None:
     assert output.read_text() in printed
 
 
+def test_hits_whose_signatures_are_checked_are_compared_with_those_of_everybody(tmp_path: Path) -> None:
+    printed = bench(tmp_path, "--case", "verified-64KiB", "--no-nginx")
+    assert re.search(r"fastcache, hit \(verify\) \|.*\n\|  \| fastcache, hit \(none\) \|.*" + RATIOS, printed)
+
+
 def test_nginx_takes_part_with_its_best_setting(tmp_path: Path, require_tool: Callable[..., None]) -> None:
     require_tool("nginx")
     printed = bench(tmp_path, "--case", "range-8MiB")
