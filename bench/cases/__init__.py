@@ -18,6 +18,7 @@ from bench.cases.setup import Setup
 from bench.cases.single import idle, segment_sizes
 from bench.cases.slices import assembled
 from bench.cases.verified import verified
+from bench.cases.workers import several_workers
 from bench.contests import Contest
 from bench.findings import Finding
 
@@ -31,4 +32,5 @@ def cases(setup: Setup) -> Iterator[Contest | Finding]:
     yield from beside(setup)
     yield from misses(setup)
     yield from segment_sizes(setup)
+    yield from several_workers(setup)
     yield from idle(setup)

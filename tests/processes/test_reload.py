@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.front.conftest import MIB, Front, content
 from tests.harness import processes
 from tests.processes.conftest import StartFront, connections, log_of, until_logged
+from tests.processes.reading import Reading
 
 
 @pytest.fixture
@@ -114,52 +113,12 @@ def test_connections_go_on_in_the_new_generation_without_a_byte_lost(front: Fron
         assert (response.body, response.get(b"connection")) == (content("o", 0, 10), b"close")
         typing.expect_close()
         assert busy.read_exactly(size, head) == content("long", 0, size)
+        assert head.get(b"connection") is None
+        busy.send(front.request("o", b"Range: bytes=0-9"))
+        assert busy.read_response().body == content("o", 0, 10), "its answer did not say that it would end"
         front.until(lambda: front.proxy.metric("fastcache_open_connections") == 25, "they are counted once")
     front.until(lambda: front.proxy.metric("fastcache_client_connections_closed_total") == 26, "each ends once")
     assert front.proxy.metric("fastcache_client_connections_opened_total") == 26
-
-
-class Reading:
-    """Clients that ask all the time, over connections that they keep and over new ones, and check every byte."""
-
-    def __init__(self, front: Front, keys: list[str], size: int, clients: int = 6) -> None:
-        self.front = front
-        self.keys = keys
-        self.size = size
-        self.failures: list[str] = []
-        self.answers = 0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(clients)]
-
-    def __enter__(self) -> Reading:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-
-    def _work(self, number: int) -> None:
-        try:
-            while not self._stop.is_set():
-                with self.front.connect() as client:
-                    for key in self._keys(number):
-                        client.send(self.front.request(key))
-                        response = client.read_response()
-                        assert response.status == 200, response
-                        assert response.body == content(key, 0, self.size), key
-                        self.answers += 1
-                        if response.get(b"connection") == b"close" or self._stop.is_set():
-                            break
-        except Exception as error:  # noqa: BLE001 - told by the test
-            self.failures.append(f"client {number}: {error!r}")
-
-    def _keys(self, number: int) -> Iterator[str]:
-        # Odd ones make a new connection for each few requests, even ones keep theirs.
-        for turn in range(3 if number % 2 else 1_000_000):
-            yield self.keys[(turn + number) % len(self.keys)]
 
 
 def storm(front: Front, reloads: int) -> Reading:

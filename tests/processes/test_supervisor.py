@@ -250,9 +250,11 @@ def test_a_worker_asked_to_end_by_itself_drains_and_is_replaced(two: Front) -> N
         before = two.proxy.workers()
         for pid in before.values():
             kill(pid, signal.SIGTERM)
+        for slot, pid in before.items():
+            replaced(two, slot, pid)
         assert client.read_exactly(8 * MIB, head) == content("long", 0, 8 * MIB)
-    for slot, pid in before.items():
-        replaced(two, slot, pid, 20.0)
+    two.until(lambda: len(two.proxy.health()["processes"]) == 3, "the former ones are gone")
+    assert two.proxy.metric("fastcache_process_deaths_total") == 0
 
 
 def test_all_cpus_that_may_be_used_get_a_worker(start_front: StartFront) -> None:

@@ -8,6 +8,7 @@
  *          store buffer while the answer leaves. A read-modify-write cannot: it is done in the cache line. It is
  *          sequentially consistent, and not only a release, so that two raises of different counters are seen in one
  *          order by all, which costs nothing more on the machines at hand.
+ * replace  sequentially consistent: of several that want to change the same word one does, and all others see it.
  * settle   the first of several processes wins; the others take its value.
  *
  * No access waits and none takes a lock, so that a process killed between any two instructions leaves every word with
@@ -24,12 +25,12 @@ static inline void fc_store(uint64_t *word, uint64_t value) { __atomic_store_n(w
 /* The value before. */
 static inline uint64_t fc_raise(uint64_t *word) { return __atomic_fetch_add(word, 1, __ATOMIC_SEQ_CST); }
 
-/* Raise a word that still is `value`; whether it was. */
-static inline int fc_raise_from(uint64_t *word, uint64_t value) {
-    return __atomic_compare_exchange_n(word, &value, value + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-
 static inline void fc_lower(uint64_t *word) { (void)__atomic_fetch_sub(word, 1, __ATOMIC_SEQ_CST); }
+
+/* Whether `word` was `seen`, and is `value` now; else `seen` becomes what it is. */
+static inline int fc_replace(uint64_t *word, uint64_t *seen, uint64_t value) {
+    return __atomic_compare_exchange_n(word, seen, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 
 /* The stored value after trying to change 0 into `value`. */
 static inline uint64_t fc_settle(uint64_t *word, uint64_t value) {

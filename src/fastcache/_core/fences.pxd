@@ -5,8 +5,8 @@ cdef extern from "atomics.h" nogil:
     uint64_t fc_load(const uint64_t *word)
     void fc_store(uint64_t *word, uint64_t value)
     uint64_t fc_raise(uint64_t *word)
-    int fc_raise_from(uint64_t *word, uint64_t value)
     void fc_lower(uint64_t *word)
+    bint fc_replace(uint64_t *word, uint64_t *seen, uint64_t value)
     uint64_t fc_settle(uint64_t *word, uint64_t value)
 
 

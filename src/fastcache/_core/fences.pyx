@@ -83,7 +83,8 @@ cdef class Fences:
         if epoch != self.epoch or fc_load(&self.shared.buckets[fc_stripe(<const uint8_t *>bucket)]) != bucket_fence:
             return None
         # A bucket that is raised from here on makes the new token outdated, too.
-        if not fc_raise_from(&self.shared.objects[fc_stripe(<const uint8_t *>digest)], object_fence):
+        if not fc_replace(&self.shared.objects[fc_stripe(<const uint8_t *>digest)], &object_fence, object_fence + 1):
+            # A write's raise came between; `object_fence` is what was found then.
             return None
         return FenceToken(epoch, object_fence + 1, bucket_fence)
 

@@ -9,6 +9,7 @@
 #define FC_SECTIONS 16
 #define FC_CHANGES 65536
 #define FC_CELLS 32
+#define FC_GENERATIONS (1 << 20)
 
 /* The words of a place; shared.pyx tells what each means. */
 enum {
@@ -22,7 +23,7 @@ enum {
     CELL_EVICTIONS
 };
 
-enum { FC_SECTION_FENCES, FC_SECTION_CHANGES, FC_SECTION_CELLS, FC_SECTION_NAMES, FC_SECTION_NUMBERS };
+enum { FC_SECTION_FENCES, FC_SECTION_CHANGES, FC_SECTION_CELLS, FC_SECTION_NAMES, FC_SECTION_NUMBERS, FC_SECTION_GENERATIONS };
 
 typedef struct {
     uint64_t offset; /* of a page; 0: there is no such section */

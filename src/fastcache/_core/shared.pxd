@@ -17,6 +17,9 @@
 #   NUMBERS   for each place the counters and histograms of its process, one after the other (observe.metrics). They
 #             outlive the process: the next one in the place counts on. Hints.
 #
+#   GENERATIONS  word 0: how many origin requests were sent by all processes. Then 2^20 words by object digest: which
+#             generation the latest of them brought whose answer was taken, and its number (generations.pyx).
+#
 # All words are 64-bit, aligned, and accessed as atomics.h says. Nothing is ever freed or moved while the memory exists.
 #
 # Ownership. A SharedMemory owns its mapping from __cinit__ to __dealloc__, not the descriptor. A memoryview of it keeps
@@ -46,6 +49,8 @@ cdef extern from "shared.h" nogil:
         FC_SECTION_CELLS
         FC_SECTION_NAMES
         FC_SECTION_NUMBERS
+        FC_SECTION_GENERATIONS
+        FC_GENERATIONS
         CELL_BYTES
         CELL_ACKNOWLEDGED
         CELL_INCARNATION

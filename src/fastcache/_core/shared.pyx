@@ -57,6 +57,7 @@ def create(Py_ssize_t places, Py_ssize_t number_bytes):
         FC_SECTION_CELLS: places * FC_CELLS * sizeof(uint64_t),
         FC_SECTION_NAMES: NAMES_BYTES,
         FC_SECTION_NUMBERS: places * whole_pages(number_bytes),
+        FC_SECTION_GENERATIONS: (1 + FC_GENERATIONS) * sizeof(uint64_t),
     }
     table = []
     for section in range(FC_SECTIONS):

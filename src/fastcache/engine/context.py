@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fastcache._core.fences import Fences
@@ -56,11 +57,14 @@ class Context:
     """Whether a hit answers several ranges as ``multipart/byteranges`` (SEMANTICS 27)."""
     flights: Flights = field(default_factory=Flights)
     draining: bool = False
+    succeeded: bool = False
+    """While draining: another process goes on with the connections that are idle."""
     requests_in_flight: int = 0
     additions_break_parts: bool = False
     """The origin answers ``partNumber`` with nonsense beside a validator that matches (SEMANTICS 26)."""
     _additions_refused_at: float | None = None
-    _sent: int = 0
+    next_number: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
+    """Numbers that grow from call to call; those of several workers are drawn from one source."""
     _request_ids: random.Random = field(default_factory=random.Random)
     """Seeded by the system. An id names a request in logs and is no secret, and asking the system for each one gives
     the interpreter lock away, which on a busy cache costs far more than the call."""
@@ -81,10 +85,14 @@ class Context:
         """Remember that the origin refused an addition of ours."""
         self._additions_refused_at = self.clock.boot()
 
+    @property
+    def cuts_off(self) -> bool:
+        """Whether a connection ends with the answer under way, although its head did not say so."""
+        return self.draining and not self.succeeded
+
     def next_sent(self) -> int:
         """Sequence number of an origin request, taken just before it is sent; later requests have greater ones."""
-        self._sent += 1
-        return self._sent
+        return self.next_number()
 
     def next_request_id(self) -> str:
         """An ``x-amz-request-id`` of our own: 16 hexadecimal digits, as S3's are."""

@@ -57,7 +57,7 @@ async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: Head
         await _answer(ctx, exchange)
     finally:
         _account(ctx, exchange)
-    return exchange.keep_alive and exchange.body_read and not ctx.draining
+    return exchange.keep_alive and exchange.body_read and not ctx.cuts_off
 
 
 class BegunAnswer(NamedTuple):
@@ -93,7 +93,7 @@ async def resume_answer(ctx: Context, channel: Channel, raw: bytes, limits: Head
     finally:
         ctx.requests_in_flight -= 1
         _account(ctx, exchange)
-    return exchange.keep_alive and not ctx.draining
+    return exchange.keep_alive and not ctx.cuts_off
 
 
 async def refuse(

@@ -153,8 +153,10 @@ def _fill_of(ctx: Context, store: Store, read: ReadRequest, gaps: Gaps, asked: A
     if judged.interval != gaps.span or judged.record.generation != gaps.record.generation:
         return None
     record = merge_known(judged.record, gaps.record)
-    if not store.publish_head(read.object_id, record, asked.token, asked.sent):
+    published = store.publish_head(read.object_id, record, asked.token, asked.sent)
+    if published is None:
         return None
+    asked.token = published
     store.validate(read.object_id, asked.token, asked.sent, asked.at)
     writer = store.begin_fill(read.object_id, record, asked.token, asked.sent, gaps.span)
     return Fill(

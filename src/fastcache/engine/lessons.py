@@ -49,6 +49,7 @@ def forget_if_other(ctx: Context, store: Store, read: ReadRequest, etag: bytes |
     """The client saw an answer that is not stored: an older generation must not answer after it."""
     entry = store.peek(read.object_id)
     if entry is None or entry.head is None:
+        store.forget_elsewhere(read.object_id)
         return
     if etag is None or unquoted_etag(etag) != unquoted_etag(entry.head.generation.etag):
         forget(ctx, store, read)

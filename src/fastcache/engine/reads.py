@@ -259,11 +259,13 @@ async def _take_answer(
         return
     present = store.peek(read.object_id)
     record = merge_known(judged.record, present.head if present is not None else None)
-    if not store.publish_head(read.object_id, record, asked.token, asked.sent):
+    published = store.publish_head(read.object_id, record, asked.token, asked.sent)
+    if published is None:
         # Overtaken by a write or a newer answer: right for this client, not to be kept.
         _release(leader)
         await relay(exchange, response, Result.MISS, detail=b"overtaken")
         return
+    asked.token = published
     store.validate(read.object_id, asked.token, asked.sent, asked.at)
     storable = Storable(record, judged.interval)
     if await _serve_at_hand(ctx, exchange, read, storable, asked, basis, leader):

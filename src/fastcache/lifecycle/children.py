@@ -34,15 +34,19 @@ class State(enum.StrEnum):
 class Child:
     """One process, from the wish to have it until it is gone."""
 
-    def __init__(self, birth: Birth, channel: Channel, gone: Callable[[Child], None]) -> None:
+    def __init__(
+        self, birth: Birth, channel: Channel, leaves: Callable[[Child], None], gone: Callable[[Child], None]
+    ) -> None:
+        """``leaves``: told when it drains although nobody asked it to; ``gone``: when it is dead."""
         self.birth = birth
         self.pid = 0
         self.state = State.STARTING
         self.ready_at = 0.0
         """Loop time; 0 while it is not."""
         self.is_leaving = False
-        """Whether it was told to end."""
+        """Whether it is to end."""
         self._channel = channel
+        self._on_leave = leaves
         self._on_gone = gone
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -134,6 +138,9 @@ class Child:
         elif isinstance(message, Draining):
             self.state = State.DRAINING
             self._draining.set()
+            if not self.is_leaving:
+                self.is_leaving = True
+                self._on_leave(self)
         elif isinstance(message, Told):
             answer = self._answers.get(message.number)
             if answer is not None and not answer.done():
@@ -200,11 +207,17 @@ class Nursery:
     def pid(self) -> int:
         return self._process.pid
 
-    def bear(self, birth: Birth, given: Mapping[str, int], gone: Callable[[Child], None]) -> Child:
+    def bear(
+        self,
+        birth: Birth,
+        given: Mapping[str, int],
+        leaves: Callable[[Child], None],
+        gone: Callable[[Child], None],
+    ) -> Child:
         """A new process with copies of the descriptors ``given``. It takes some milliseconds, more while the nursery
         itself begins."""
         ours, theirs = Channel.pair()
-        child = Child(birth, ours, gone)
+        child = Child(birth, ours, leaves, gone)
         self._waiting[birth.incarnation] = child, {**given, CHANNEL: os.dup(theirs.fileno())}
         theirs.close()
         if self._warm.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+from fastcache._core.generations import Generations
 from fastcache._core.names import Names
 from fastcache._core.shared import SharedMemory
 from fastcache.lifecycle.channel import Channel
@@ -34,6 +35,7 @@ class Inherited:
         memory = fds.pop(MEMORY)
         self.memory = SharedMemory(memory)
         self.fences = self.memory.fences()
+        self.generations = Generations(self.memory) if birth.workers > 1 else None
         os.close(memory)
         self.metrics = Metrics(self.memory.numbers(birth.place), Names(self.memory.names()))
 

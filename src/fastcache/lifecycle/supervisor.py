@@ -148,7 +148,7 @@ class Supervisor:
             self._estate.store_id,
             tuple(given),
         )
-        return self._nursery.bear(birth, given, self._on_gone)
+        return self._nursery.bear(birth, given, self._on_leave, self._on_gone)
 
     def _keys(self) -> list[int]:
         return [*([_KEEPER] if self._settings.cache else []), *range(self._count)]
@@ -174,16 +174,23 @@ class Supervisor:
         if keeper is not None and keeper is not child:
             keeper.send(Died(child.birth.incarnation))
         self._leaving.discard(child)
-        key = child.birth.slot
-        if self._children.get(key) is not child or child.is_leaving or self._stop.is_set():
-            return
-        if self._status is Status.STARTING:
-            return  # whoever waits for it to be ready is told
-        lived = asyncio.get_running_loop().time() - child.ready_at if child.ready_at else 0.0
-        self._numbers.own.process_died(child.birth.role.value)
-        self._spawn(self._replace(key, lived))
+        if self._children.get(child.birth.slot) is child and not child.is_leaving and self._is_serving():
+            self._numbers.own.process_died(child.birth.role.value)
+            self._spawn(self._replace(child))
 
-    async def _replace(self, key: int, lived: float) -> None:
+    def _on_leave(self, child: Child) -> None:
+        """A worker was asked to end by somebody else: another one accepts while it drains."""
+        self._leaving.add(child)
+        if self._children.get(child.birth.slot) is child and self._is_serving():
+            self._spawn(self._replace(child))
+
+    def _is_serving(self) -> bool:
+        """Neither starting, when whoever waits for a process is told of its death, nor ending."""
+        return self._status is not Status.STARTING and not self._stop.is_set()
+
+    async def _replace(self, former: Child) -> None:
+        key = former.birth.slot
+        lived = asyncio.get_running_loop().time() - former.ready_at if former.ready_at else 0.0
         back_off = self._back_offs.setdefault(key, BackOff())
         delay = back_off.after_death(lived)
         if delay:
@@ -191,7 +198,7 @@ class Supervisor:
             _log.error("%s died at once, %d times: next start in %.1f s", _name(key), back_off.quick_deaths, delay)
             await asyncio.sleep(delay)
             self._held_back.discard(key)
-        if self._stop.is_set() or self._children[key].state is not State.GONE:
+        if self._stop.is_set() or self._children[key] is not former:
             return  # a reload was quicker
         child = self._children[key] = self._bear(key, self._settings)
         try:

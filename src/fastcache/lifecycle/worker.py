@@ -125,6 +125,8 @@ async def _worker(settings: Settings, inherited: Inherited | None = None) -> Asy
         ctx = _context(settings, pool, store, fences, clock, metrics, access_log)
         ctx.gateway = await stack.enter_async_context(running_gateway(settings, clock, metrics, pool, make_pool))
         stack.push_async_callback(ctx.flights.close)
+        if inherited is not None and inherited.generations is not None:
+            ctx.next_number = inherited.generations.next_sent
         limits = HeadLimits(
             bytes=settings.limits.head_bytes,
             fields=settings.limits.header_fields,
@@ -179,7 +181,7 @@ async def _open_store(
         return await Store.open(own, fences, clock, tally)
     birth = inherited.birth
     reports = Reports(inherited.reports(), inherited.memory, birth.place)
-    share = Share(inherited.memory, birth.place, birth.incarnation, reports)
+    share = Share(inherited.memory, birth.place, birth.incarnation, reports, inherited.generations)
     return SharedStore(own, inherited.directory(), fences, clock, tally, share, reports)
 
 

@@ -64,7 +64,6 @@ class Frontend:
     ) -> None:
         self._ctx = ctx
         self._neighbours = neighbours
-        self._succeeded = False
         self._hits = hits
         self._hit_log = hit_log
         self._limits = limits
@@ -111,8 +110,7 @@ class Frontend:
 
         ``succeeded``: another process goes on with our listening sockets, and with the connections that are idle.
         """
-        self._ctx.draining = True
-        self._succeeded = succeeded
+        self._ctx.draining, self._ctx.succeeded = True, succeeded
         if self._neighbours is not None:
             self._neighbours.leave(succeeded=succeeded)
         if self._hits is not None:
@@ -138,7 +136,7 @@ class Frontend:
 
     def _end_idle(self) -> None:
         """Connections without a request end, or go on elsewhere."""
-        if not self._succeeded or self._neighbours is None:
+        if not self._ctx.succeeded or self._neighbours is None:
             self.reactor.close_idle()
             return
         for fd in self._neighbours.hand_over(self.reactor.give_up_idle()):

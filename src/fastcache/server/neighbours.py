@@ -51,16 +51,14 @@ class Neighbours:
     def leave(self, *, succeeded: bool) -> None:
         """Take no more. What is in the inbox is for a successor, if there is one, else still ours."""
         self.balance.shut()
-        if self._reactor is None:
-            return
         self._loop.remove_reader(self._inbox.fileno())
         if not succeeded:
             self._take()
-        self._reactor = None
 
     def close(self) -> None:
         """Give the sockets back."""
         self.leave(succeeded=True)
+        self._reactor = None
         for sock in (self._inbox, *self._inboxes):
             sock.close()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 
 from fastcache._core.fences import Fences
+from fastcache._core.generations import Lesson
 from fastcache._core.shared import Cell
 from fastcache.clock import Clock
 from fastcache.errors import CorruptFileError, StorageError
-from fastcache.model import Interval
+from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
 from fastcache.storage.directory import CacheDirectory
 from fastcache.storage.entry import Entry, Extent
 from fastcache.storage.io_threads import IoThreads
@@ -19,9 +21,11 @@ from fastcache.storage.reports import Reports
 from fastcache.storage.settings import StoreSettings
 from fastcache.storage.sharing import KEEPER, Share
 from fastcache.storage.store import QUEUE_LIMIT, Store
+from fastcache.storage.writer import FillWriter
 
 TICK = 0.05
 """Seconds between two looks at what the others did; an evicted file that nobody reads is closed within two of them."""
+_RENEWALS = 4096
 _USES_EVERY = 20
 """Ticks between two reports of what was used."""
 
@@ -37,6 +41,8 @@ class SharedStore(Store):
         super().__init__(settings, held, io, fences, clock, metrics, share)
         self._memory = share.memory
         self._reports = reports
+        self._generations = share.generations
+        self._renewals: OrderedDict[bytes, tuple[FenceToken, FenceToken]] = OrderedDict()
         self._seen_evictions = self._memory.get(KEEPER, Cell.EVICTIONS)
         self._watching = asyncio.get_running_loop().create_task(self._watch(), name="fastcache-watch")
 
@@ -45,6 +51,54 @@ class SharedStore(Store):
         await asyncio.wait({self._watching})
         await super().close()
         self._reports.flush()
+
+    # -- heads
+
+    def publish_head(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> FenceToken | None:
+        agreed = self._agree(oid, record, token, sent)
+        return None if agreed is None else super().publish_head(oid, record, agreed, sent)
+
+    def validate(self, oid: ObjectId, token: FenceToken, sent: int, at: float) -> bool:
+        entry = self._entries.get(oid.digest)
+        if entry is None or entry.head is None:
+            return False
+        agreed = self._agree(oid, entry.head, token, sent)
+        return agreed is not None and super().validate(oid, agreed, sent, at)
+
+    def begin_fill(
+        self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int, interval: Interval
+    ) -> FillWriter | None:
+        return super().begin_fill(oid, record, self._renewed(oid, token), sent, interval)
+
+    def forget_elsewhere(self, oid: ObjectId) -> None:
+        if self._generations is not None:
+            self._fences.raise_object(oid)
+
+    def _agree(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> FenceToken | None:
+        """Nobody answers with what our answer shows to be replaced, nor we with what another's answer does.
+
+        Where others may hold another generation for current, all proofs but ours are made outdated. None: an answer to
+        a later request was taken by another process, or the object was written meanwhile.
+        """
+        token = self._renewed(oid, token)
+        if self._generations is None:
+            return token
+        tag = record.generation.tag
+        lesson = self._generations.learn(oid.digest, tag, sent)
+        if lesson is not Lesson.CHANGED:
+            return token if lesson is Lesson.KNOWN else None
+        renewed = self._fences.raise_if_current(oid, token)
+        if renewed is None or self._generations.learn(oid.digest, tag, sent, True) is Lesson.OUTDATED:
+            return None
+        self._renewals[oid.digest] = token, renewed
+        if len(self._renewals) > _RENEWALS:
+            self._renewals.popitem(last=False)
+        return renewed
+
+    def _renewed(self, oid: ObjectId, token: FenceToken) -> FenceToken:
+        """What we made of a token ourselves: answers that were under way beside the one that did it count as well."""
+        before, after = self._renewals.get(oid.digest, (None, token))
+        return after if before == token and self._fences.is_current(oid, after) else token
 
     # -- looking up
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastcache._core.generations import Generations
 from fastcache._core.shared import Cell, SharedMemory
 from fastcache.clock import Clock
 from fastcache.storage.entry import Entry, Extent, disk_bytes
@@ -44,6 +45,8 @@ class Share:
     """Names its files in progress: a number that no other process of this supervisor's life has."""
     telling: Telling | None
     """None in the keeper, which counts every file itself."""
+    generations: Generations | None = None
+    """What all workers have learnt of objects; None for one that is alone."""
 
     @property
     def counts_files(self) -> bool:

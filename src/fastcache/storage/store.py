@@ -196,15 +196,15 @@ class Store:
 
     # -- heads
 
-    def publish_head(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> bool:
-        """Make ``record`` the object's head, proved now.
+    def publish_head(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> FenceToken | None:
+        """Make ``record`` the object's head, proved now; returns the token that its bytes may be stored under, or None.
 
-        ``sent`` is the process-wide number of the origin request that brought it: an answer to an earlier request than
-        the last one taken is refused unless it is of the current generation, and so is one asked for under a fence
-        that was raised since.
+        ``sent`` is the number of the origin request that brought it: an answer to an earlier request than the last one
+        taken is refused unless it is of the current generation, and so is one asked for under a fence that was raised
+        since.
         """
         if not self._fences.is_current(oid, token):
-            return False
+            return None
         entry = self._entry(oid)
         current = entry.head is not None and entry.head.generation.tag == record.generation.tag
         if sent < entry.sent:
@@ -213,14 +213,14 @@ class Store:
             if entry.head is not None and current:
                 entry.head = merge_known(entry.head, record)
                 self._disk.settle_soon(entry)
-            return current
+            return token if current else None
         if entry.head is not None and current:
             entry.head = merge_known(record, entry.head)
         else:
             self._disk.doom(entry, entry.extents.clear())
             entry.head = record
         self._prove(entry, token, sent, self._clock.boot())
-        return True
+        return token
 
     def validate(self, oid: ObjectId, token: FenceToken, sent: int, at: float) -> bool:
         """Note that the origin proved the current head at ``at`` (CLOCK_BOOTTIME seconds)."""
@@ -235,6 +235,9 @@ class Store:
         entry.validation = Validation(at, token, sent)
         entry.voided = False
         self._disk.settle_soon(entry)
+
+    def forget_elsewhere(self, oid: ObjectId) -> None:
+        """The origin has another generation than others may know, of an object of which nothing is known here."""
 
     def unvalidate(self, oid: ObjectId) -> None:
         """The head must be proved again before it is used; the extents stay."""
