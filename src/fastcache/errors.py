@@ -55,6 +55,11 @@ class UpstreamError(FastcacheError):
         super().__init__(message)
         self.sent = sent
 
+    @property
+    def told(self) -> str:
+        """What the client is told of it."""
+        return f"The origin did not answer: {self}"
+
 
 class UpstreamConnectError(UpstreamError):
     """No connection: refused, unreachable, name unknown, TLS not verified."""
@@ -76,6 +81,10 @@ class CredentialsError(UpstreamError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, sent=False)
+
+    @property
+    def told(self) -> str:
+        return "This cache cannot ask the origin at the moment. Please try again."
 
 
 class UpstreamTimeoutError(UpstreamError):

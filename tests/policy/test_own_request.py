@@ -165,6 +165,7 @@ def test_only_a_browsers_preflight_needs_no_signature() -> None:
     assert is_preflight(request("/bkt/k", *asks, method="OPTIONS")[0])
     assert not is_preflight(request("/bkt/k", *asks)[0])
     assert not is_preflight(request("/bkt/k", asks[0], method="OPTIONS")[0])
+    assert not is_preflight(request("/bkt/k", *asks, ("Content-Length", "1"), method="OPTIONS")[0])
 
 
 def test_the_origins_own_port_is_not_said() -> None:

@@ -134,7 +134,7 @@ async def _answer(ctx: Context, exchange: Exchange) -> None:
         _log.log(error.log_level, "request %s: %s", exchange.request_id, error)
         if exchange.head_sent:
             raise AbortedAnswerError(str(error)) from error
-        await exchange.send_error(error.status, error.code, f"The origin did not answer: {error}")
+        await exchange.send_error(error.status, error.code, error.told)
     except FastcacheError as error:
         _log.log(error.log_level, "request %s: %s", exchange.request_id, error)
         if exchange.head_sent:

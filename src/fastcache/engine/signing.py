@@ -71,6 +71,10 @@ class OriginRefusesUsError(UpstreamError):
     log_level = logging.ERROR
     kind = "credentials"
 
+    @property
+    def told(self) -> str:
+        return "We encountered an internal error. Please try again."
+
 
 class OwnRequest(NamedTuple):
     """A request of ours, ready to be sent."""

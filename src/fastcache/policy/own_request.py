@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from fastcache.errors import RequestError
 from fastcache.model import Headers, OriginId
+from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
 from fastcache.protocol.query import QueryItem, QueryKind, classify_query
 from fastcache.protocol.requests import RequestHead, forward_headers
 from fastcache.protocol.sigv4_canonical import encode, encode_path
@@ -132,6 +133,7 @@ def is_preflight(head: RequestHead) -> bool:
     no signature, and S3 answers it to anybody."""
     return (
         head.method == b"OPTIONS"
+        and head.framing in (NO_BODY, BodyFraming(Framing.LENGTH, 0))
         and head.get(b"origin") is not None
         and head.get(b"access-control-request-method") is not None
     )
