@@ -280,6 +280,26 @@ async def test_stores_that_write_the_same_object_at_once_leave_it_whole(make_hos
             assert bench.metrics.counts[StoreCounter.CORRUPT_FILES] == 0
 
 
+async def test_what_a_worker_stored_and_did_not_tell_of_before_it_died_is_counted(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    host = make_host()
+    keeper = host.keeper()
+    one, two = host.worker(1), host.worker(2)
+    await two.fill("known", BIG, Interval(0, MIB))
+    await eventually(lambda: host.answered_for(KEEPER) == disk_use(tmp_path / "store"))
+    assert isinstance(one.store, SharedStore)
+    one.store._watching.cancel()  # it tells nothing any more
+    await one.fill("unknown", BIG)
+    await one.fill("known", BIG, Interval(MIB, BIG))
+    await one.fill("small", SMALL)
+    host.memory.clear(1)
+    assert host.memory.total(Cell.BYTES) < disk_use(tmp_path / "store")
+    assert isinstance(keeper.store, Keeping)
+    keeper.store.died(101, crashed=True)
+    await eventually(lambda: host.answered_for(KEEPER) == disk_use(tmp_path / "store"))
+
+
 @pytest.mark.parametrize("message", [b"", b"x" * 23, b"x" * 24, b"x" * LONGEST, b"\3" + bytes(30)])
 def test_what_is_no_report_is_not_taken_for_one(message: bytes) -> None:
     assert parse(message) is None

@@ -55,4 +55,4 @@ async def _main(inherited: Inherited) -> None:
 
 def _told(store: Keeping, message: object) -> None:
     if isinstance(message, Died):
-        store.remove_later(message.incarnation)
+        store.died(message.incarnation, crashed=message.crashed)

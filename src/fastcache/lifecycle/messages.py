@@ -57,9 +57,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """To the keeper: what this process had in progress is nobody's any more."""
+    """To the keeper: what this process had in progress is nobody's any more.
+
+    ``crashed``: it may have stored what it has not told of.
+    """
 
     incarnation: int
+    crashed: bool
 
 
 # To the supervisor.

@@ -172,7 +172,7 @@ class Supervisor:
         self._estate.give_back(child.birth.place)
         keeper = self._children.get(_KEEPER)
         if keeper is not None and keeper is not child:
-            keeper.send(Died(child.birth.incarnation))
+            keeper.send(Died(child.birth.incarnation, crashed=not child.is_leaving))
         self._leaving.discard(child)
         if self._children.get(child.birth.slot) is child and not child.is_leaving and self._is_serving():
             self._numbers.own.process_died(child.birth.role.value)

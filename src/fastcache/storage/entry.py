@@ -177,6 +177,12 @@ class Entry:
     def on_disk(self) -> bool:
         return self.directory or len(self.extents) > 0 or any(extent.linked for extent in self.doomed)
 
+    @property
+    def counted(self) -> int:
+        """Bytes of its files that have a name, as they are counted."""
+        of_extents: int = sum(extent.size for extent in (*self.extents, *self.doomed) if extent.linked)
+        return self.overhead + of_extents
+
     def is_generation(self, tag: bytes) -> bool:
         return self._head is not None and self._head.generation.tag == tag
 

@@ -34,6 +34,10 @@ class ColdObjects:
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._bytes
 
+    def size_of(self, digest: bytes) -> int:
+        """An object's bytes, 0 when it is not here."""
+        return self._bytes.get(digest, 0)
+
     def add(self, digest: bytes, size: int, age: float) -> None:
         """``age``: seconds since the object was last used or, failing that, written."""
         self.take(digest)

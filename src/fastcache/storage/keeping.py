@@ -52,6 +52,8 @@ class Keeping(Store):
         self._memory = share.memory
         self._channel = reports
         self._root = held.fd
+        self._uncounted = False
+        self._counting: asyncio.Task[object] | None = None
         self._scan = self._disk.spawn(self._scanner.run(held.fd), "fastcache-scan")
         loop = asyncio.get_running_loop()
         self._following = loop.create_task(self._follow(), name="fastcache-follow")
@@ -60,6 +62,8 @@ class Keeping(Store):
     async def close(self) -> None:
         self._following.cancel()
         self._looking.cancel()
+        if self._counting is not None:
+            self._counting.cancel()
         await asyncio.wait({self._following, self._looking})
         await super().close()
 
@@ -72,9 +76,25 @@ class Keeping(Store):
             return
         self._metrics.count(StoreCounter.LEFTOVERS, removed)
 
-    def remove_later(self, owner: int) -> None:
-        """The same in the background."""
+    def died(self, owner: int, *, crashed: bool) -> None:
+        """A process is gone, in the background: what it had in progress is removed, and what it may not have told of
+        before a crash is counted."""
         self._disk.spawn(self.remove_parts_of(owner), "fastcache-parts")
+        if crashed:
+            self._uncounted = True
+            if self._counting is None or self._counting.done():
+                self._counting = self._disk.spawn(self._count_again(), "fastcache-count")
+
+    async def _count_again(self) -> None:
+        if self._scan is not None:
+            await asyncio.wait({self._scan})  # one at a time
+        while self._uncounted:
+            self._uncounted = False
+            await self._scanner.run(self._root, self._look_again)
+
+    def _look_again(self, digest: bytes) -> None:
+        self._entries[digest].changes = -1  # whatever the counter says, which its last writer may not have raised
+        self._disk.spawn(self._read_again(digest), "fastcache-count")
 
     # -- reports
 

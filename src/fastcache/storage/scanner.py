@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from fastcache.clock import Clock
 from fastcache.storage import recovery
@@ -21,8 +22,12 @@ class Scanner:
         self._clock = clock
         self.finished = False
 
-    async def run(self, root: int) -> None:
-        """Walk the directory once; ``finished`` afterwards, also when the disk stopped it."""
+    async def run(self, root: int, differs: Callable[[bytes], None] | None = None) -> None:
+        """Walk the directory once; ``finished`` afterwards, also when the disk stopped it.
+
+        ``differs``: told of objects in memory that take another number of bytes than they were counted with, because
+        whoever changed their files died before it could tell.
+        """
         steps = recovery.scan(root)
         while True:
             self._disk.touched = set()
@@ -37,6 +42,8 @@ class Scanner:
             for scanned in found:
                 if not self._is_known(scanned.digest, touched):
                     self._take(scanned)
+                elif differs is not None and scanned.digest not in touched:
+                    self._compare(scanned, differs)
             await asyncio.sleep(PAUSE)
         self.finished = True
 
@@ -49,6 +56,16 @@ class Scanner:
             or digest in self._disk.cold
             or self._disk.locks.is_held(digest)
         )
+
+    def _compare(self, scanned: recovery.ScannedObject, differs: Callable[[bytes], None]) -> None:
+        digest = scanned.digest
+        entry = self._disk.entries.get(digest)
+        if entry is not None and entry.loaded:
+            if not self._disk.locks.is_held(digest) and entry.counted != scanned.size:
+                differs(digest)
+        elif digest in self._disk.cold and scanned.size and scanned.size != self._disk.cold.size_of(digest):
+            self._disk.space.free(self._disk.cold.take(digest))
+            self._take(scanned)
 
     def _take(self, scanned: recovery.ScannedObject) -> None:
         if scanned.size:
