@@ -56,8 +56,8 @@ class Store:
         files = Files(held.fd, fsync=fsync) if share is None else SharedFiles(held.fd, fsync=fsync, share=share)
         self._descriptors = Descriptors(io, files, settings.idle_descriptors, lambda extent: self._disk.release(extent))
         headroom = max(settings.capacity // 50, min(2 * settings.extent_size, settings.capacity // 8))
-        of_bytes = (settings.capacity, headroom, clock, self._make_room)
-        self._space = Space(*of_bytes) if share is None else SharedSpace(*of_bytes, share)
+        limits = (settings.capacity, headroom, clock, self._make_room)
+        self._space = Space(*limits) if share is None else SharedSpace(*limits, share)
         self._disk = ObjectDisk(io, files, self._space, self._descriptors, fences, metrics, share)
         self._evictor = Evictor(self._disk)
         self._entries = self._disk.entries
@@ -197,11 +197,10 @@ class Store:
     # -- heads
 
     def publish_head(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> FenceToken | None:
-        """Make ``record`` the object's head, proved now; returns the token that its bytes may be stored under, or None.
+        """Make ``record`` the object's head, proved now; the token that its bytes may be stored under, or None.
 
-        ``sent`` is the number of the origin request that brought it: an answer to an earlier request than the last one
-        taken is refused unless it is of the current generation, and so is one asked for under a fence that was raised
-        since.
+        ``sent`` is the number of the origin request that brought it: an answer to an earlier one than the last taken
+        is refused unless it is of the current generation, and so is one asked for under a fence raised since.
         """
         if not self._fences.is_current(oid, token):
             return None
@@ -284,8 +283,7 @@ class Store:
             self._disk.spawn_for(entry, self._drop_unread(entry, dropped, entry.sent), "fastcache-drop")
 
     async def _drop_unread(self, entry: Entry, dropped: HeadRecord | None, sent: int) -> None:
-        """Drop what the disk turns out to hold, unless something newer than ``sent`` was published meanwhile, here or
-        elsewhere."""
+        """Drop what the disk turns out to hold, unless something newer was published meanwhile, here or elsewhere."""
         try:
             await self._disk.load(entry)
         except (OSError, StorageError) as error:
@@ -387,10 +385,9 @@ class Store:
             return None
         entry = self._entry(oid)
         generation = record.generation
-        writer = FillWriter(
-            self._disk, entry, generation.tag, generation.size, token, interval, self.settings.extent_size,
-            self._fill_ended,
-        )  # fmt: skip
+        extents = self.settings.extent_size
+        whose = (self._disk, entry, generation.tag, generation.size)
+        writer = FillWriter(*whose, token, interval, extents, self._fill_ended)
         entry.users += 1
         self._fills.add(writer)
         self._write_behind += small
