@@ -55,6 +55,7 @@ def with_everything() -> Metrics:
     metrics.credentials_refreshed("renewed")
     metrics.fill_started()
     metrics.fill_finished("complete")
+    metrics.upload_kept("stored")
     metrics.follower_joined()
     metrics.fill_detached()
     metrics.store_commit(500)

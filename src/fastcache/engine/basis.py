@@ -61,7 +61,7 @@ async def _look(ctx: Context, store: Store, entry: Entry, read: ReadRequest, rec
         return Basis(record, answer, None, followed=False)
     source = await _open(store, entry, interval)
     if source is None:
-        under_way = bool(ctx.flights.fills_of(read.object_id))
+        under_way = ctx.flights.is_storing(read.object_id)
         basis = await _follow(ctx, store, entry, read, record, answer, interval)
         if basis is not None or not under_way:
             return basis
@@ -78,7 +78,7 @@ async def _open_several(
     ctx: Context, store: Store, entry: Entry, read: ReadRequest, record: HeadRecord, answer: LocalAnswer
 ) -> Basis | None:
     """Several ranges, each from extents; what has arrived and is not committed yet is waited for."""
-    under_way = bool(ctx.flights.fills_of(read.object_id))
+    under_way = ctx.flights.is_storing(read.object_id)
     ranges = await open_ranges(store, entry, record, read, answer.ranges)
     if ranges is None and under_way:
         await ctx.flights.settled(read.object_id, ctx.follow_wait)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from fastcache._core.fences import Fences
@@ -55,6 +55,13 @@ class Context:
     """Other names of buckets, as requests name them, and the bucket each one is (SEMANTICS 2)."""
     multi_range: bool = False
     """Whether a hit answers several ranges as ``multipart/byteranges`` (SEMANTICS 27)."""
+    write_through_max: int = 0
+    """Bytes of the largest upload that is kept on its way to the origin; 0 keeps none (SEMANTICS 32)."""
+    write_through_backlog: int = 0
+    """Bytes of one upload that may wait for the disk before it goes on without being kept."""
+    complete_head: Callable[[ObjectId], Awaitable[None]] | None = None
+    """Asks the origin for the header set of an upload that was kept, where this worker may ask on its own; else the
+    first read does."""
     flights: Flights = field(default_factory=Flights)
     draining: bool = False
     succeeded: bool = False

@@ -149,7 +149,7 @@ async def _route(ctx: Context, exchange: Exchange) -> None:
     exchange.bucket, exchange.key, exchange.version = target.bucket, target.key, target.version
     classified = await _classified(ctx, exchange, target)
     if isinstance(classified, UnsafeRequest):
-        await handle_unsafe(ctx, exchange, classified)
+        await handle_unsafe(ctx, exchange, exchange.admission.target if exchange.admission else target, classified)
         return
     if isinstance(classified, ReadRequest):
         if ctx.store is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from fastcache._core.chunked import ChunkedDecoder
@@ -58,6 +58,7 @@ class Exchange:
         "started",
         "status",
         "version",
+        "watch_body",
     )
 
     def __init__(self, channel: Channel, head: RequestHead, request_id: str, clock: Clock) -> None:
@@ -83,6 +84,8 @@ class Exchange:
         """The request's body, proved while it is read, where it goes to the origin in our name."""
         self.collected: bytes | None = None
         """The whole of a body that had to be looked at before anything was asked."""
+        self.watch_body: Callable[[AsyncIterator[bytes | memoryview]], AsyncIterator[bytes | memoryview]] | None = None
+        """What passes a streamed body on, and sees it."""
         self.head_sent = False
         self.ended = False
         self.body_read = head.framing.kind is not Framing.CHUNKED and head.framing.length == 0
@@ -92,6 +95,10 @@ class Exchange:
         self._decoder = ChunkedDecoder() if head.framing.kind is Framing.CHUNKED else None
         self._chunked_out = False
         self._head_request = head.method == b"HEAD"
+
+    def watched(self, body: AsyncIterator[bytes | memoryview]) -> AsyncIterator[bytes | memoryview]:
+        """The request's body, seen on its way by whoever keeps it."""
+        return body if self.watch_body is None else self.watch_body(body)
 
     # ---- request body ----------------------------------------------------------------------------------------------
 

@@ -45,7 +45,9 @@ class Flights:
         self._fills: dict[bytes, list[Fill]] = {}
         self._provers: dict[bytes, Leader] = {}
         self._no_wait: dict[bytes, float] = {}
+        self._storing: dict[bytes, set[asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._behind: set[asyncio.Task[None]] = set()
 
     def lead(self, object_id: ObjectId, read: ReadRequest) -> Leader:
         """Announce a request to the origin that others may wait for."""
@@ -62,11 +64,19 @@ class Flights:
         """Such a request that is under way."""
         return self._provers.get(object_id.digest)
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run ``work`` behind the requests; it is cancelled when the flights are closed."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def spawn_behind(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """The same for what goes to the disk: it is waited for when the flights are closed."""
+        task = self.spawn(work)
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+        return task
 
     def landed(self, leader: Leader, *, followable: bool) -> None:
         """Called by the leader itself."""
@@ -111,6 +121,23 @@ class Flights:
         if not fills:
             del self._fills[fill.object_id.digest]
 
+    def store_behind(self, object_id: ObjectId, work: Coroutine[None, None, None]) -> None:
+        """Store an upload behind its answer; who reads the object meanwhile waits for it as for a fill."""
+        task = self.spawn_behind(work)
+        storing = self._storing.setdefault(object_id.digest, set())
+        storing.add(task)
+        task.add_done_callback(lambda _: self._end_storing(object_id.digest, task))
+
+    def _end_storing(self, digest: bytes, task: asyncio.Task[None]) -> None:
+        storing = self._storing[digest]
+        storing.discard(task)
+        if not storing:
+            del self._storing[digest]
+
+    def is_storing(self, object_id: ObjectId) -> bool:
+        """Whether bytes of the object are on their way to the disk."""
+        return object_id.digest in self._fills or object_id.digest in self._storing
+
     def fills_of(self, object_id: ObjectId) -> tuple[Fill, ...]:
         """Fills of an object, oldest first."""
         return tuple(self._fills.get(object_id.digest, ()))
@@ -124,16 +151,19 @@ class Flights:
         return None
 
     async def settled(self, object_id: ObjectId, seconds: float) -> None:
-        """Wait until the fills whose transfer has ended are committed, at most ``seconds``."""
+        """Wait until the fills whose transfer has ended, and uploads, are committed, at most ``seconds``."""
         ended = [fill for fill in self.fills_of(object_id) if fill.ended]
+        storing = self._storing.get(object_id.digest)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
+                if storing:
+                    await asyncio.wait(storing)
                 for fill in ended:
                     await fill.run_to_end()
 
     def active(self) -> int:
-        """Fills under way or being committed."""
-        return sum(len(fills) for fills in self._fills.values())
+        """Fills under way or being committed, and uploads being committed."""
+        return sum(map(len, self._fills.values())) + sum(map(len, self._storing.values()))
 
     async def close(self, within: float = 5.0) -> None:
         """Stop all fills and wait for their prefixes to be committed, at most so many seconds: a disk that does not
@@ -145,6 +175,8 @@ class Flights:
             async with asyncio.timeout(within):
                 for fill in fills:
                     await fill.run_to_end()
+                if self._behind:
+                    await asyncio.wait(self._behind)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -54,7 +54,7 @@ async def _ask_as_client(
     chunked = head.framing.kind is Framing.CHUNKED
     source = None
     if chunked or head.framing.length > 0:
-        source = exchange.body() if body is None else once(body)
+        source = exchange.watched(exchange.body()) if body is None else once(body)
     return await _send(
         ctx,
         exchange,

@@ -72,5 +72,6 @@ async def _send_head(ctx: Context, exchange: Exchange, read: ReadRequest, entry:
 
 
 def _head_is_complete(read: ReadRequest, record: HeadRecord) -> bool:
-    """A HEAD that asks for checksums is not answered from a head that cannot tell whether there are any."""
-    return not read.checksum_mode or record.checksum_state is not ChecksumState.UNKNOWN
+    """A HEAD that asks for checksums is not answered from a head that cannot tell whether there are any, and none from
+    one that tells nothing yet."""
+    return not record.is_headerless and (not read.checksum_mode or record.checksum_state is not ChecksumState.UNKNOWN)

@@ -15,7 +15,7 @@ from fastcache.storage.store import Store
 def entry_freshness(ctx: Context, entry: Entry, read: ReadRequest) -> Freshness:
     """How fresh the entry's head is for this request."""
     proof = entry.validation
-    if read.must_ask or entry.voided:
+    if read.must_ask or entry.voided or (entry.head is not None and entry.head.is_headerless):
         return Freshness.EXPIRED
     ttls = ctx.ttls if entry.head is None else ctx.ttls.of_object(entry.head)
     return freshness(

@@ -71,8 +71,11 @@ class ClientPayload:
         """Lower-case names that ``x-amz-trailer`` declares."""
         return self._declared_trailers
 
-    async def pieces(self) -> AsyncIterator[bytes | memoryview]:
+    def pieces(self) -> AsyncIterator[bytes | memoryview]:
         """The decoded body; the last piece comes when all of it is proved. Raises RequestError."""
+        return self._exchange.watched(self._proved())
+
+    async def _proved(self) -> AsyncIterator[bytes | memoryview]:
         self.started = True
         held: bytes | memoryview | None = None
         source = self._decoded() if self.kind.is_aws_chunked else self._plain()

@@ -22,6 +22,7 @@ from fastcache.engine.asking import Asked, ask_again, ask_origin
 from fastcache.engine.basis import Basis, find_basis, prepared
 from fastcache.engine.byteranges import ByterangesSource
 from fastcache.engine.channel import ClientGoneError
+from fastcache.engine.completing import complete_and_serve
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill import Fill
@@ -131,6 +132,8 @@ async def _prove_and_serve(
     if basis.answer.interval is None:
         # A 304, 412 or 416 of ours would rest on an unproven head: the origin gives those itself.
         await _lead(ctx, store, exchange, read)
+        return True
+    if await complete_and_serve(ctx, store, exchange, read, basis, prover):
         return True
     unwelcome = ctx.refuses_additions or (read.part is not None and ctx.additions_break_parts)
     validator = None if unwelcome else validator_to_add(read.conditions, basis.record)

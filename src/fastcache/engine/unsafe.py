@@ -12,10 +12,12 @@ import asyncio
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import ask, relay
-from fastcache.model import ObjectId, Result
+from fastcache.engine.write_through import begin_write_through
+from fastcache.model import FenceToken, ObjectId, Result
 from fastcache.policy.request_class import IdentityOf, UnsafeRequest, written_identities
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.s3xml import parse_delete_objects, root_element_name
+from fastcache.protocol.targets import S3Target
 
 _DELETE_BODY_LIMIT = 2 * 1024 * 1024
 _ROOT_SEARCH = 64 * 1024
@@ -29,11 +31,19 @@ class _Fenced:
         self.object_ids = object_ids
         self._bucket = bucket
 
-    def raise_fences(self) -> None:
-        for object_id in self.object_ids:
-            self._ctx.fences.raise_object(object_id)
+    def raise_fences(self, token: FenceToken | None = None) -> FenceToken | None:
+        """Raise everything that may be touched. The token that this made for the first object; where ``token`` is given
+        and something else was raised since that, None."""
+        fences, made = self._ctx.fences, None
         if self._bucket is not None:
-            self._ctx.fences.raise_bucket(self._bucket)
+            fences.raise_bucket(self._bucket)
+        for object_id in reversed(self.object_ids):
+            made = None
+            if token is None or object_id is not self.object_ids[0]:
+                made = fences.raise_object(object_id)
+            elif (made := fences.raise_if_current(object_id, token)) is None:
+                fences.raise_object(object_id)
+        return made
 
     async def unpublish(self) -> None:
         if self._ctx.store is not None:
@@ -46,8 +56,8 @@ class _Fenced:
                 self._ctx.store.drop(object_id)
 
 
-async def handle_unsafe(ctx: Context, exchange: Exchange, unsafe: UnsafeRequest) -> None:
-    """Forward one unsafe request, fenced on both sides."""
+async def handle_unsafe(ctx: Context, exchange: Exchange, target: S3Target, unsafe: UnsafeRequest) -> None:
+    """Forward one unsafe request, fenced on both sides; what it uploads is kept where that is possible."""
     body: bytes | None = None
     identity_of = ctx.identity_for(exchange.admission)
     object_ids, bucket = unsafe.object_ids, unsafe.bucket
@@ -57,23 +67,28 @@ async def handle_unsafe(ctx: Context, exchange: Exchange, unsafe: UnsafeRequest)
         if named is not None:
             object_ids, bucket = named, None
     fenced = _Fenced(ctx, object_ids, None if bucket is None else identity_of(bucket, b"", None))
-    fenced.raise_fences()
-    await fenced.unpublish()
+    kept = begin_write_through(ctx, exchange, target, unsafe, fenced.raise_fences())
+    exchange.watch_body = None if kept is None else kept.tee.watch
     settled = False
     beginning = _Beginning()
     try:
+        await fenced.unpublish()
         response = await ask(ctx, exchange, body=body)
 
         async def settle() -> None:
             nonlocal settled
-            fenced.raise_fences()
+            token = fenced.raise_fences(None if kept is None else kept.token)
             settled = True
             gone = unsafe.replaces_object or unsafe.deletes_named_in_body
             if gone and 200 <= response.head.status < 300 and not beginning.is_error():
                 fenced.drop()
+            if kept is not None:
+                kept.settle(response.head, token)
 
         await relay(exchange, response, Result.PASS, before_end=settle, watch=beginning.take)
     finally:
+        if kept is not None:
+            kept.abandon()
         if not settled:
             fenced.raise_fences()
 

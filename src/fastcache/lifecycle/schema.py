@@ -238,6 +238,20 @@ class Settings(Group):
         description="Whether objects encrypted with a KMS key are cached. `allow` trusts that whoever the origin lets "
         "read such an object, or have a 304 for it, may also decrypt it.",
     )
+    write_through: Annotated[bool, kinds.SWITCH] = Field(
+        default=True,
+        description="Whether uploads are kept on their way to the origin, so that the first read of one is a hit.",
+    )
+    write_through_max: Annotated[int, kinds.size(0, 1024 * TIB)] = Field(
+        default=8 * GIB,
+        description="The largest upload that is kept. All uploads under way together take at most a quarter of the "
+        "cache.",
+    )
+    write_through_backlog: Annotated[int, kinds.size(MIB, GIB)] = Field(
+        default=32 * MIB,
+        description="Bytes of one upload that may wait for a disk that is slower than its client; with more it is not "
+        "kept, and goes on.",
+    )
     multi_range: Annotated[str, kinds.choice("whole", "multipart")] = Field(
         default="whole",
         description="How a hit answers several ranges in one request: with the `whole` object, as S3 does, or with "

@@ -241,6 +241,8 @@ def _context(
         allow_kms=settings.kms == "allow",
         aliases=bucket_aliases(settings.aliases),
         multi_range=settings.multi_range == "multipart",
+        write_through_backlog=settings.write_through_backlog,
+        write_through_max=settings.write_through_max if settings.write_through else 0,
     )
 
 

@@ -116,10 +116,16 @@ HIT_BRANCH = Counter(
     ("outcome",),
 )
 KEYS_RELOADS = Counter("fastcache_keys_reloads_total", "Readings of the keys file after the first.", ("outcome",))
+UPLOADS_KEPT = Counter(
+    "fastcache_uploads_kept_total",
+    "Uploads that could be kept on their way to the origin, by what became of that: stored, or why not.",
+    ("outcome",),
+)
 LABELLED_COUNTERS = (
     *(REQUESTS, REFUSED, HIT_BRANCH, ORIGIN_REQUESTS, ORIGIN_RESPONSES, ORIGIN_ERRORS, FILLS),
     *(CREDENTIALS, KEYS_RELOADS),
     *(PROCESS_DEATHS, RELOADS),
+    UPLOADS_KEPT,
 )
 COUNTERS = {counter.name: counter for counter in PLAIN_COUNTERS + LABELLED_COUNTERS}
 

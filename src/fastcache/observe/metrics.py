@@ -187,6 +187,10 @@ class Metrics:
     def fill_detached(self) -> None:
         self._add(catalogue.FILLS_DETACHED.name)
 
+    def upload_kept(self, outcome: str) -> None:
+        """An upload that was to be kept ended; ``outcome`` is ``stored`` or a word for why not."""
+        self._count_word(catalogue.UPLOADS_KEPT.name, outcome)
+
     # -- storage
 
     def store_commit(self, n: int) -> None:

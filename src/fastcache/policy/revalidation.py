@@ -18,8 +18,8 @@ def validator_to_add(conditions: Conditions, record: HeadRecord) -> bytes | None
     evaluated here after a 304 (ours makes the origin ignore it, RFC 9110 section 13.1.3), the second by the origin.
     """
     etag = record.generation.etag
-    if conditions.if_none_match is not None:
-        return None
+    if conditions.if_none_match is not None or record.is_headerless:
+        return None  # a 304 would not bring the header set that is missing
     if conditions.if_match is not None and not strong_match(conditions.if_match, etag):
         return None
     if conditions.if_range is not None and not strong_match(conditions.if_range, etag):

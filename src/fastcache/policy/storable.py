@@ -109,14 +109,32 @@ def judge_head(
     return HeadRecord(Generation(etag, int(length)), storable_headers(response.headers), state, checksums, at)
 
 
+def judge_written(response: ResponseHead, size: int, *, at: float, allow_kms: bool) -> HeadRecord | NotStorable:
+    """Judge the answer to a PutObject whose body had ``size`` bytes: the record names the generation that it made, and
+    has no header set yet (SEMANTICS 32).
+
+    What the answer says of checksums, S3 says to reads, too: those that were stored with the object.
+    """
+    if response.status not in (200, 201):
+        return NotStorable(b"status")
+    reason = _refusal(response, honour_no_store=False, allow_kms=allow_kms)
+    if reason is not None:
+        return NotStorable(reason)
+    etag = _strong_etag(response)
+    if etag is None:
+        return NotStorable(b"etag")
+    told = tuple((n, v) for n, v in response.headers if n.lower().startswith(b"x-amz-checksum-"))
+    state = ChecksumState.KNOWN if told else ChecksumState.UNKNOWN
+    return HeadRecord(Generation(etag, size), (), state, told, at)
+
+
 def merge_known(fresh: HeadRecord, present: HeadRecord | None) -> HeadRecord:
     """``fresh`` with what else is known of the same put of the same content: checksums when the new answer could not
     tell, and the places of parts (SEMANTICS 6, 18, 26). ``fresh`` itself when that adds nothing."""
-    if (
-        present is None
-        or present.generation != fresh.generation
-        or present.last_modified != fresh.last_modified
-        or present.version_id != fresh.version_id
+    if present is None or present.generation != fresh.generation:
+        return fresh
+    if not present.is_headerless and (
+        present.last_modified != fresh.last_modified or present.version_id != fresh.version_id
     ):
         return fresh
     state, checksums = fresh.checksum_state, fresh.checksums
