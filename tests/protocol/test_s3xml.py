@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcache.protocol.s3xml import NOT_XML, parse_delete_objects, root_element_name
+from fastcache.protocol.s3xml import (
+    NOT_XML,
+    parse_completed,
+    parse_completion,
+    parse_delete_objects,
+    root_element_name,
+)
 
 NAMESPACE = b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -139,3 +145,44 @@ def test_an_answer_never_changes_when_more_arrives(junk: bytes) -> None:
         answer = root_element_name(junk[:length])
         assert known is None or answer == known
         known = answer
+
+
+def test_a_completion_names_its_parts_in_order() -> None:
+    body = (
+        b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b"<Part><ETag>&quot;a&quot;</ETag><PartNumber>2</PartNumber><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>"
+        b"<Part><PartNumber>1</PartNumber><ETag>b</ETag></Part></CompleteMultipartUpload>"
+    )
+    assert parse_completion(body) == [(2, b'"a"'), (1, b"b")]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        b"<Part><PartNumber>1</PartNumber></Part>",
+        b"<Part><ETag>a</ETag></Part>",
+        b"<Part><PartNumber>1</PartNumber><PartNumber>2</PartNumber><ETag>a</ETag></Part>",
+        b"<Part><PartNumber>x</PartNumber><ETag>a</ETag></Part>",
+        b"<Part><PartNumber>1</PartNumber><ETag>a<b/></ETag></Part>",
+        b"<Other/>",
+        b"<Part>",
+    ],
+)
+def test_a_completion_that_could_be_read_in_two_ways_is_a_value_error(inside: bytes) -> None:
+    with pytest.raises(ValueError, match="Part|XML|unclear"):
+        parse_completion(b"<CompleteMultipartUpload>" + inside + b"</CompleteMultipartUpload>")
+
+
+@pytest.mark.parametrize(
+    ("body", "etag"),
+    [
+        (b"<CompleteMultipartUploadResult><ETag>&quot;a-1&quot;</ETag></CompleteMultipartUploadResult>", b'"a-1"'),
+        (b" \n <CompleteMultipartUploadResult><ETag>a</ETag></CompleteMultipartUploadResult>", b"a"),
+        (b"<CompleteMultipartUploadResult/>", None),
+        (b"<CompleteMultipartUploadResult><ETag>a</ETag>", None),
+        (b"<Error><ETag>a</ETag></Error>", None),
+        (b"", None),
+    ],
+)
+def test_only_a_whole_result_says_that_an_upload_was_completed(body: bytes, etag: bytes | None) -> None:
+    assert parse_completed(body) == etag

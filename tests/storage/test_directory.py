@@ -176,3 +176,6 @@ def test_only_names_this_program_writes_are_read_back(name: str) -> None:
     parsed = layout.parse_extent_name(name)
     if parsed is not None:
         assert name == f"{parsed.generation}-{parsed.start}-{parsed.end}.ext"
+    staged = layout.parse_staged_name(name)
+    if staged is not None:
+        assert name == "-".join(map(str, staged)) + ".staged"

@@ -24,9 +24,7 @@ def parse_delete_objects(body: bytes) -> list[tuple[bytes, bytes | None]]:
 
     Raises ValueError for anything that two servers might read differently; the caller then fences the whole bucket.
     """
-    root = _trusted(body)
-    if _local_name(root) != "Delete":
-        raise ValueError("the root element is not Delete")
+    root = _trusted(body, "Delete")
     direct = [child for child in root if _local_name(child) == "Object"]
     if len(direct) != sum(1 for element in root.iter() if _local_name(element) == "Object"):
         raise ValueError("an Object element is not a child of Delete")
@@ -47,11 +45,36 @@ def error_elements(body: bytes) -> dict[str, str]:
     return {_local_name(child): (child.text or "").strip() for child in reversed(root)}
 
 
-def _trusted(body: bytes) -> Element:
+def parse_completion(body: bytes) -> list[tuple[int, bytes]]:
+    """The (part number, ETag) pairs of a CompleteMultipartUpload body (S3 API reference), in order. Raises ValueError
+    for anything that two servers might read differently."""
+    root = _trusted(body, "CompleteMultipartUpload")
+    parts = []
+    for element in root:
+        if _local_name(element) != "Part":
+            raise ValueError("an element that is no Part")
+        number, etag = _only_text(element, "PartNumber"), _only_text(element, "ETag")
+        if number is None or etag is None or not number.strip().isdigit() or len(number) > 16:
+            raise ValueError("a Part without number or ETag")
+        parts.append((int(number), etag.strip()))
+    return parts
+
+
+def parse_completed(body: bytes) -> bytes | None:
+    """The ETag in the answer to a CompleteMultipartUpload that was done; None when it was not, or cannot be read."""
+    try:
+        return _only_text(_trusted(body.lstrip(), "CompleteMultipartUploadResult"), "ETag")
+    except ValueError:
+        return None
+
+
+def _trusted(body: bytes, name: str) -> Element:
     try:
         root: Element = defusedxml.ElementTree.fromstring(body, forbid_dtd=True)
     except (ParseError, DefusedXmlException, LookupError) as error:
         raise ValueError("the body is not XML that can be trusted") from error
+    if _local_name(root) != name:
+        raise ValueError(f"the root element is not {name}")
     return root
 
 

@@ -6,6 +6,7 @@ side by side. What failed half-way is reported in the result, not raised, becaus
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
@@ -21,10 +22,11 @@ from fastcache._core.extent_codec import (
 )
 from fastcache.errors import CorruptFileError
 from fastcache.model import Codec, FenceToken, HeadRecord
-from fastcache.storage import layout
-from fastcache.storage.blocks import BlockSums, write_all
+from fastcache.storage import layout, recovery
+from fastcache.storage.blocks import BlockSums, read_header, write_all
 from fastcache.storage.entry import disk_bytes
 from fastcache.storage.loading import Loading
+from fastcache.storage.tree import DIRECTORY
 
 logger = logging.getLogger("fastcache.storage")
 
@@ -140,6 +142,46 @@ class Files(Loading):
             self._unlink_quietly(part)
             return Change(error=error)
         return self.commit(fd, part, header, head)
+
+    def stage(self, part: str, header: FileHeader, digest: bytes, name: str) -> None:
+        """Complete a closed file in progress as ``name`` among the parts of an upload. Raises OSError."""
+        fd = self.open_part(part)
+        try:
+            write_all(fd, [memoryview(pack(header))], 0)
+            os.ftruncate(fd, header.file_size)
+        finally:
+            os.close(fd)
+        directory = layout.upload_directory(digest)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o700, dir_fd=self._root)
+        os.rename(part, f"{directory}/{name}", src_dir_fd=self._root, dst_dir_fd=self._root)
+
+    def staged(self, digest: bytes) -> list[layout.StagedName]:
+        """What is there of an upload's parts, by name."""
+        try:
+            directory = os.open(layout.upload_directory(digest), DIRECTORY, dir_fd=self._root)
+        except FileNotFoundError:
+            return []
+        try:
+            parsed = [layout.parse_staged_name(name) for name in os.listdir(directory)]
+        finally:
+            os.close(directory)
+        return [name for name in parsed if name is not None]
+
+    def open_staged(self, path: str, expected: FileHeader) -> tuple[int, FileHeader]:
+        """Open a piece of a part for its new header, when its own says what is ``expected``. The caller owns the
+        descriptor. Raises OSError or CorruptFileError."""
+        os.close(self.open_file(path, expected)[0])
+        fd = self.open_part(path)
+        try:
+            return fd, read_header(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def remove_upload(self, digest: bytes) -> None:
+        """Delete the parts of an upload."""
+        recovery.remove_upload(self._root, digest)
 
     def _make_object_directory(self, directory: str, change: Change) -> None:
         try:

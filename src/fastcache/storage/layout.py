@@ -17,6 +17,10 @@ HEAD = "head"
 
 _EXTENT = re.compile(r"([0-9a-f]{16})-(0|[1-9][0-9]{0,19})-([1-9][0-9]{0,19})\.ext", re.ASCII)
 _OBJECT = re.compile(r"([0-9a-f]{64})(\.obj|\.void|)", re.ASCII)
+_UPLOAD = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_STAGED = re.compile(
+    r"([1-9][0-9]{0,4})-([0-9a-f]{16})-([1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})-([1-9][0-9]{0,19})\.staged", re.ASCII
+)
 _PART = re.compile(r"[0-9]+-[0-9]+\.part(\.head)?", re.ASCII)
 _SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
 
@@ -25,6 +29,17 @@ class ExtentName(NamedTuple):
     """What an extent's file name says; its header must say the same."""
 
     generation: str
+    start: int
+    end: int
+
+
+class StagedName(NamedTuple):
+    """What the name of a part of an upload says, or of a piece of one; its header must say the same."""
+
+    number: int
+    generation: str
+    size: int
+    """Bytes of the whole part."""
     start: int
     end: int
 
@@ -63,6 +78,29 @@ def extent_name(tag: bytes, start: int, end: int) -> str:
 def part_file(slot: int, sequence: int) -> str:
     """A file in progress."""
     return f"{FILLS}/{slot}-{sequence}.part"
+
+
+def upload_directory(digest: bytes) -> str:
+    """Holds the parts of an upload that is not complete yet."""
+    return f"{FILLS}/{digest.hex()}"
+
+
+def staged_name(number: int, tag: bytes, size: int, start: int, end: int) -> str:
+    """The name of a piece of a part inside of its upload's directory."""
+    return f"{number}-{generation_name(tag)}-{size}-{start}-{end}.staged"
+
+
+def parse_staged_name(name: str) -> StagedName | None:
+    """The reverse of ``staged_name``; None for any other name."""
+    match = _STAGED.fullmatch(name)
+    if match is None:
+        return None
+    size, start, end = int(match[3]), int(match[4]), int(match[5])
+    return StagedName(int(match[1]), match[2], size, start, end) if start < end <= size < 1 << 64 else None
+
+
+def is_upload_name(name: str) -> bool:
+    return _UPLOAD.fullmatch(name) is not None
 
 
 def parse_extent_name(name: str) -> ExtentName | None:

@@ -27,8 +27,8 @@ class ScannedObject(NamedTuple):
 
 
 def remove_parts(root: int, owner: int | None = None) -> int:
-    """Delete what is in progress in ``fills/``: all of it, while nobody but us has the directory's lock, or what was a
-    dead owner's."""
+    """Delete what is in progress in ``fills/``: all of it, parts of uploads too, while nobody but us has the directory's
+    lock, or what was a dead owner's; the parts that it had completed anybody may use."""
     removed = 0
     directory = os.open(layout.FILLS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     try:
@@ -36,9 +36,27 @@ def remove_parts(root: int, owner: int | None = None) -> int:
             if layout.is_part_name(name) and (owner is None or name.startswith(f"{owner}-")):
                 os.unlink(name, dir_fd=directory)
                 removed += 1
+            elif owner is None and layout.is_upload_name(name):
+                removed += remove_upload(root, bytes.fromhex(name))
     finally:
         os.close(directory)
     return removed
+
+
+def remove_upload(root: int, digest: bytes) -> int:
+    """Delete the parts of an upload; how many files there were. Blocking."""
+    path = layout.upload_directory(digest)
+    directory = _open(root, path)
+    if directory is None:
+        return 0
+    try:
+        names = os.listdir(directory)
+        for name in names:
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
+    os.rmdir(path, dir_fd=root)
+    return len(names)
 
 
 def scan(root: int) -> Iterator[list[ScannedObject]]:

@@ -21,6 +21,8 @@ class StoreSettings:
     write_behind_limit: int = 64 << 20
     durability: Literal["none", "fsync"] = "none"
     idle_descriptors: int = 1024
+    upload_expiry: float = 86400.0
+    """Seconds after which the parts of a multipart upload that nobody goes on with are forgotten."""
 
     @property
     def extent_size(self) -> int:

@@ -168,6 +168,13 @@ class StagedBody:
         part, self._open = self._open, None
         return part
 
+    async def hand_over(self) -> list[Part]:
+        """The files, closed, with all that was counted for them. Raises OSError when what was written may be lost."""
+        await self._end_file()
+        files, self._files = self._files, []
+        self.length = 0
+        return files
+
     async def discard(self) -> None:
         """Throw away what is not committed."""
         self._staging.in_memory -= sum(len(block) for block in self._buffered)

@@ -26,6 +26,7 @@ from fastcache.storage.shared_files import SharedFiles
 from fastcache.storage.sharing import Share, SharedSpace
 from fastcache.storage.space import Space
 from fastcache.storage.staging import Staging
+from fastcache.storage.uploads import Uploads
 from fastcache.storage.writer import SMALL_FILL, FillWriter
 
 QUEUE_LIMIT = 4096
@@ -68,6 +69,7 @@ class Store:
         self._scan: asyncio.Task[object] | None = None
         self._scanner = Scanner(self._disk, clock)
         self.staging = Staging(self._disk, settings, self._entry)
+        self.uploads = Uploads(self._disk, self.staging, clock, settings.upload_expiry)
         self._closed = False
 
     async def _make_room(self, wanted: int) -> bool:
@@ -103,6 +105,7 @@ class Store:
         if self._closed:
             return
         self._closed = True
+        self.uploads.close()
         if self._scan is not None:
             self._scan.cancel()
         if self._fills:

@@ -1,0 +1,235 @@
+"""Parts of multipart uploads that are not complete yet, and the object that they become (SEMANTICS 32).
+
+A part is kept as one object of its own would be: files that say which upload they belong to, which generation of it
+(the part's ETag and size) and which bytes of that. So nothing has to be remembered about the order in which parts came,
+were replaced or copied: a completion names parts by number and ETag, and what is not here under that name was not kept.
+Any process on the directory may complete what others staged; each counts the bytes that it staged itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fastcache._core.extent_codec import FileHeader, Kind
+from fastcache.clock import Clock
+from fastcache.errors import StorageError
+from fastcache.model import Codec, FenceToken, Generation, Interval, ObjectId, Part
+from fastcache.storage import layout
+from fastcache.storage.appending import Part as PartFile
+from fastcache.storage.blocks import BlockSums
+from fastcache.storage.commits import Commits
+from fastcache.storage.disk import ObjectDisk
+from fastcache.storage.entry import Entry
+from fastcache.storage.layout import StagedName
+from fastcache.storage.staging import StagedBody, Staging
+
+_NO_TOKEN = FenceToken(0, 0, 0)
+_LOOK_EVERY = 60.0
+"""Seconds between two looks for uploads that nobody goes on with."""
+_MOST_DEAD = 10_000
+
+
+def upload_digest(object_id: ObjectId, upload_id: bytes) -> bytes:
+    """Names an upload on the disk; no byte of its id, which a client sent, reaches a path."""
+    return hashlib.blake2b(object_id.digest + upload_id, digest_size=32, person=b"upload").digest()
+
+
+class NamedPart(NamedTuple):
+    """A part as a completion names it."""
+
+    number: int
+    etag: bytes
+
+
+@dataclass(slots=True)
+class Assembly:
+    """The pieces of an object in order: what a completion named, all of it here."""
+
+    digest: bytes
+    parts: tuple[Part, ...]
+    pieces: list[tuple[StagedName, bytes, int]]
+    """Name, generation tag of the part, and where in the object the piece begins."""
+
+    @property
+    def size(self) -> int:
+        return self.parts[-1].interval.end if self.parts else 0
+
+
+@dataclass(slots=True)
+class _Upload:
+    """What this process staged of an upload."""
+
+    touched: float
+    total: int = 0
+    reserved: dict[str, int] = field(default_factory=dict)
+    """Bytes of the store's space by name."""
+
+
+class Uploads:
+    """The parts that are staged in one store. Loop thread only."""
+
+    def __init__(self, disk: ObjectDisk, staging: Staging, clock: Clock, expiry: float) -> None:
+        """``expiry``: seconds after which an upload nobody goes on with is forgotten."""
+        self._disk = disk
+        self._staging = staging
+        self._clock = clock
+        self._expiry = expiry
+        self._uploads: dict[bytes, _Upload] = {}
+        self._dead: dict[bytes, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def accepts(self, digest: bytes) -> bool:
+        """Whether parts of the upload are worth keeping: none of them was lost so far."""
+        return digest not in self._dead
+
+    def staged_bytes(self, digest: bytes) -> int:
+        """Bytes of the upload's parts that this process keeps."""
+        upload = self._uploads.get(digest)
+        return 0 if upload is None else upload.total
+
+    async def keep(self, digest: bytes, number: int, generation: Generation, body: StagedBody) -> bool:
+        """Keep the bytes of ``body`` as part ``number``. False when they could not be; then the upload is given up."""
+        upload = self._uploads.setdefault(digest, _Upload(0.0))
+        upload.touched = self._clock.boot()
+        self._look_later()
+        size, files = body.length, []
+        try:
+            files = await body.hand_over()
+            upload.total += size
+            while files:
+                await self._stage(digest, upload, number, generation, files[-1])
+                files.pop()
+        except (OSError, StorageError) as error:
+            self._disk.note(error, "staging a part")
+            for part in files:
+                await Commits(self._disk).discard_part(part)
+            await body.discard()
+            await self.give_up(digest)
+        if self._uploads.get(digest) is not upload:
+            await self._forget(digest, upload)  # it was given up meanwhile
+            return False
+        return True
+
+    async def _stage(self, digest: bytes, upload: _Upload, number: int, generation: Generation, part: PartFile) -> None:
+        name = layout.staged_name(number, generation.tag, generation.size, part.start, part.start + part.length)
+        header = FileHeader(
+            Kind.EXTENT, digest, generation.tag, generation.size, part.start, part.length, part.length, Codec.RAW,
+            part.data_offset, _NO_TOKEN, b"", part.sums.all(),
+        )  # fmt: skip
+        await self._disk.io.run(self._disk.files.stage, part.path, header, digest, name)
+        # The same part once more replaces its file.
+        self._disk.space.free(upload.reserved.pop(name, 0))
+        upload.reserved[name] = part.reserved
+
+    async def find(self, digest: bytes, named: Sequence[NamedPart]) -> Assembly | None:
+        """The object that a completion names; None unless every byte of it is here. Raises OSError or StorageError."""
+        if not named or not self.accepts(digest):
+            return None
+        there: dict[tuple[int, str], list[StagedName]] = {}
+        for name in await self._disk.io.run(self._disk.files.staged, digest):
+            there.setdefault((name.number, name.generation), []).append(name)
+        assembly, position, last = Assembly(digest, (), []), 0, 0
+        parts = []
+        for number, etag in named:
+            found = _pieces_of(there, number, etag)
+            if found is None or number <= last:
+                return None
+            last = number
+            tag, pieces = found
+            assembly.pieces += [(piece, tag, position + piece.start) for piece in pieces]
+            end = position + pieces[0].size
+            parts.append(Part(number, Interval(position, end)))
+            position = end
+        assembly.parts = tuple(parts)
+        return assembly
+
+    async def commit(self, assembly: Assembly, entry: Entry, tag: bytes, token: FenceToken) -> bool:
+        """Make the pieces extents of ``entry``, and forget the upload. False when they are not all stored. Never raises
+        for a failing disk."""
+        commits, stored = Commits(self._disk), True
+        directory = layout.upload_directory(assembly.digest)
+        upload = self._uploads.get(assembly.digest)
+        try:
+            for name, part_tag, start in assembly.pieces:
+                file_name = layout.staged_name(name.number, part_tag, name.size, name.start, name.end)
+                length = name.end - name.start
+                expected = FileHeader(
+                    Kind.EXTENT, assembly.digest, part_tag, name.size, name.start, length, length, Codec.RAW, 0,
+                    _NO_TOKEN, b"", (),
+                )  # fmt: skip
+                path = f"{directory}/{file_name}"
+                fd, header = await self._disk.io.run(self._disk.files.open_staged, path, expected)
+                reserved = 0 if upload is None else upload.reserved.pop(file_name, 0)
+                part = PartFile(
+                    path, fd, start, header.data_offset, start + length, length, BlockSums(header.blocks), reserved
+                )
+                stored = await commits.commit_part(entry, part, tag, token) and stored
+        except (OSError, StorageError) as error:
+            self._disk.note(error, "completing an upload")
+            stored = False
+        await self.discard(assembly.digest)
+        return stored
+
+    async def give_up(self, digest: bytes) -> None:
+        """A part could not be kept, so that the object cannot be either: forget the others, and take no more."""
+        if len(self._dead) >= _MOST_DEAD:
+            self._dead.pop(next(iter(self._dead)))
+        self._dead[digest] = None
+        await self.discard(digest)
+
+    async def discard(self, digest: bytes) -> None:
+        """Forget an upload: it is complete, or was given up."""
+        await self._forget(digest, self._uploads.pop(digest, _Upload(0.0)))
+
+    async def _forget(self, digest: bytes, upload: _Upload) -> None:
+        try:
+            await self._disk.io.run(self._disk.files.remove_upload, digest)
+        except (OSError, StorageError) as error:
+            self._disk.note(error, layout.upload_directory(digest))
+        self._staging.used -= upload.total
+        self._disk.space.free(sum(upload.reserved.values()))
+        upload.total = 0
+        upload.reserved.clear()
+
+    def _look_later(self) -> None:
+        if self._timer is None:
+            every = min(_LOOK_EVERY, max(0.05, self._expiry / 4))
+            self._timer = asyncio.get_running_loop().call_later(every, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        oldest = self._clock.boot() - self._expiry
+        for digest, upload in list(self._uploads.items()):
+            if upload.touched < oldest:
+                self._disk.spawn(self.discard(digest), "fastcache-upload-expired")
+        if self._uploads and self._disk.io.available:
+            self._look_later()
+
+    def close(self) -> None:
+        """Nothing is looked for any more; what is staged is removed by the next start."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _pieces_of(
+    there: dict[tuple[int, str], list[StagedName]], number: int, etag: bytes
+) -> tuple[bytes, list[StagedName]] | None:
+    """The generation tag and the pieces of a part in order, when they are all of it."""
+    for (found, generation), pieces in there.items():
+        if found != number:
+            continue
+        tag = Generation(etag, pieces[0].size).tag
+        if layout.generation_name(tag) != generation:
+            continue
+        ordered = sorted(pieces, key=lambda piece: piece.start)
+        position = 0
+        for piece in ordered:
+            if piece.start != position:
+                return None
+            position = piece.end
+        return (tag, ordered) if position == ordered[0].size else None
+    return None
