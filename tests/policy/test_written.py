@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.policy.heads import ADDRESSING, ETAG, HOST, KEY, answer, identity, record
 
-from fastcache.model import ChecksumState
+from fastcache.model import ChecksumState, Interval, Part
 from fastcache.policy.request_class import UnsafeRequest, classify
-from fastcache.policy.storable import NotStorable, judge_written, merge_known
-from fastcache.policy.written import BodyPlan, PutPlan, plan_put
+from fastcache.policy.storable import NotStorable, judge_completed, judge_written, merge_known
+from fastcache.policy.written import BodyPlan, PartPlan, PutPlan, plan_part, plan_put
 from fastcache.protocol.requests import parse_request_head
 from fastcache.protocol.targets import parse_target
 
@@ -172,3 +172,57 @@ def test_the_first_read_completes_what_the_put_told() -> None:
     assert complete.headers == read.headers
     assert complete.checksums == written.checksums
     assert merge_known(record(11), written) == record(11)
+
+
+UPLOAD = b"/bucket/key?uploadId=u%2F1"
+
+
+def named(target: bytes, method: bytes = b"PUT", *fields: bytes) -> PartPlan | None:
+    lines = (method + b" " + target + b" HTTP/1.1", b"Host: " + HOST, *fields, b"", b"")
+    head = parse_request_head(b"\r\n".join(lines))
+    parsed = parse_target(head, ADDRESSING)
+    unsafe = classify(head, parsed, identity)
+    assert isinstance(unsafe, UnsafeRequest)
+    return plan_part(head, parsed, unsafe, allow_kms=False)
+
+
+@pytest.mark.parametrize("more", [b"", b"&x-id=UploadPart", PRESIGNED.replace(b"/bucket/key?", b"&")])
+def test_a_part_is_kept_under_its_upload_and_number(more: bytes) -> None:
+    found = named(UPLOAD + b"&partNumber=7" + more, b"PUT", TEN)
+    assert found == PartPlan(KEY, b"u/1", 7, BodyPlan(10, aws_chunked=False))
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        (b"", ()),
+        (b"&partNumber=0", ()),
+        (b"&partNumber=10001", ()),
+        (b"&partNumber=1&partNumber=1", ()),
+        (b"&partNumber=1&uploadId=v", ()),
+        (b"&partNumber=1&new", ()),
+        (b"&partNumber=1&x-id=PutObject", ()),
+        (b"&partNumber=1&versionId=v", ()),
+        (b"&partNumber=1", (b"x-amz-copy-source: /bucket/other",)),
+        (b"&partNumber=1", (b"x-amz-server-side-encryption-customer-algorithm: AES256",)),
+        (b"&partNumber=1", (b"x-amz-something-new: 1",)),
+    ],
+)
+def test_what_is_not_plainly_a_part_is_not_kept(query: bytes, fields: tuple[bytes, ...]) -> None:
+    assert named(UPLOAD + query, b"PUT", TEN, *fields) is None
+
+
+def test_the_parts_of_a_completion_are_told_when_the_etag_counts_them() -> None:
+    parts = (Part(1, Interval(0, 10)), Part(2, Interval(10, 15)))
+    told = answer(method=b"POST")
+    made = judge_completed(told, b'"a-2"', parts, at=0.0, allow_kms=False)
+    assert not isinstance(made, NotStorable)
+    assert made.is_headerless
+    assert (made.generation.size, made.parts, made.parts_count) == (15, parts, 2)
+    for etag, placed in ((b'"a-3"', parts), (b'"a"', parts), (b'"a-2"', (parts[0], parts[1]._replace(number=3)))):
+        made = judge_completed(told, etag, placed, at=0.0, allow_kms=False)
+        assert not isinstance(made, NotStorable)
+        assert (made.generation.size, made.parts, made.parts_count) == (15, (), 0)
+    assert judge_completed(told, None, parts, at=0.0, allow_kms=False) == NotStorable(b"etag")
+    kms = answer(b"x-amz-server-side-encryption: aws:kms", method=b"POST")
+    assert judge_completed(kms, b'"a-2"', parts, at=0.0, allow_kms=False) == NotStorable(b"kms")

@@ -84,9 +84,8 @@ def test_a_signed_range_costs_what_was_in_flight_when_the_origin_was_cut(reader:
     assert r.body_bytes("o") == 0
 
 
-@MODES
-def test_a_read_that_follows_at_once_waits_for_the_disk(reader: Start, mode: tuple[str, ...]) -> None:
-    r = reader(*mode)
+def test_a_read_that_follows_at_once_waits_for_the_disk(reader: Start) -> None:
+    r = reader(*NONE)
     for number in range(20):
         data = data_of("o", 2 * MIB, number)
         put(r, upload(r, "o", data))
@@ -107,14 +106,13 @@ def test_the_header_set_is_the_origins_not_the_uploads(reader: Start) -> None:
     assert_as_straight(r, "o")
 
 
-@MODES
-def test_what_was_put_and_never_read_is_asked_about_after_a_restart(reader: Start, mode: tuple[str, ...]) -> None:
-    r = reader(*mode)
+def test_what_was_put_and_never_read_is_asked_about_after_a_restart(reader: Start) -> None:
+    r = reader(*NONE)
     for size in (KIB, 3 * MIB):
         put(r, upload(r, f"o{size}", data_of("o", size)))
     wait_until_stored(r)
     r.proxy.kill()
-    again = reader(*mode, cache_directory=r.proxy.cache_directory)
+    again = reader(*NONE, cache_directory=r.proxy.cache_directory)
     r.origin.control.reset()
     for size in (KIB, 3 * MIB):
         key, data = f"o{size}", data_of("o", size)
@@ -222,9 +220,8 @@ def test_a_coded_body_that_lies_about_its_length_is_not_kept(
     assert r.get("o").body == old
 
 
-@MODES
-def test_data_that_looks_like_chunks_stays_data(reader: Start, mode: tuple[str, ...]) -> None:
-    r = reader(*mode)
+def test_data_that_looks_like_chunks_stays_data(reader: Start) -> None:
+    r = reader(*NONE)
     data = b"5\r\nhello\r\n0\r\n\r\n" * 1000
     for framing, make in FRAMINGS.items():
         put(r, make(r, framing, data))
@@ -301,9 +298,8 @@ def test_an_upload_that_fails_leaves_nothing_behind(reader: Start, mode: tuple[s
     assert list((r.proxy.cache_directory / "fills").iterdir()) == []
 
 
-@MODES
-def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(reader: Start, mode: tuple[str, ...]) -> None:
-    r = reader(*mode)
+def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(reader: Start) -> None:
+    r = reader(*NONE)
     data = data_of("o", 3 * MIB)
     for after in (0, 10, MIB, 3 * MIB - 1):
         with RawConnection(r.proxy.endpoint) as connection:

@@ -121,12 +121,19 @@ class Flights:
         if not fills:
             del self._fills[fill.object_id.digest]
 
-    def store_behind(self, object_id: ObjectId, work: Coroutine[None, None, None]) -> None:
-        """Store an upload behind its answer; who reads the object meanwhile waits for it as for a fill."""
+    def store_behind(self, digest: bytes, work: Coroutine[None, None, None]) -> None:
+        """Store an upload behind its answer. ``digest`` is the object's, whose readers wait for it meanwhile as for a
+        fill, or that of a multipart upload."""
         task = self.spawn_behind(work)
-        storing = self._storing.setdefault(object_id.digest, set())
+        storing = self._storing.setdefault(digest, set())
         storing.add(task)
-        task.add_done_callback(lambda _: self._end_storing(object_id.digest, task))
+        task.add_done_callback(lambda _: self._end_storing(digest, task))
+
+    async def stored_behind(self, digest: bytes, seconds: float) -> None:
+        """Wait for what is being stored so, at most ``seconds``."""
+        storing = self._storing.get(digest)
+        if storing:
+            await asyncio.wait(storing, timeout=seconds)
 
     def _end_storing(self, digest: bytes, task: asyncio.Task[None]) -> None:
         storing = self._storing[digest]

@@ -12,7 +12,7 @@ import asyncio
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import ask, relay
-from fastcache.engine.write_through import begin_write_through
+from fastcache.engine.keeping import begin_keeping
 from fastcache.model import FenceToken, ObjectId, Result
 from fastcache.policy.request_class import IdentityOf, UnsafeRequest, written_identities
 from fastcache.protocol.framing import Framing
@@ -67,8 +67,8 @@ async def handle_unsafe(ctx: Context, exchange: Exchange, target: S3Target, unsa
         if named is not None:
             object_ids, bucket = named, None
     fenced = _Fenced(ctx, object_ids, None if bucket is None else identity_of(bucket, b"", None))
-    kept = begin_write_through(ctx, exchange, target, unsafe, fenced.raise_fences())
-    exchange.watch_body = None if kept is None else kept.tee.watch
+    kept = begin_keeping(ctx, exchange, target, unsafe, fenced.raise_fences())
+    exchange.watch_body = None if kept is None else kept.watch
     settled = False
     beginning = _Beginning()
     try:
@@ -77,6 +77,8 @@ async def handle_unsafe(ctx: Context, exchange: Exchange, target: S3Target, unsa
 
         async def settle() -> None:
             nonlocal settled
+            if kept is not None:
+                await kept.prepare(response.head, beginning.seen)
             token = fenced.raise_fences(None if kept is None else kept.token)
             settled = True
             gone = unsafe.replaces_object or unsafe.deletes_named_in_body
@@ -104,6 +106,10 @@ class _Beginning:
             piece = memoryview(bytes(piece).lstrip())  # the white space that keeps slow completions alive
         if len(self._seen) < _ROOT_SEARCH:
             self._seen += piece[: _ROOT_SEARCH - len(self._seen)]
+
+    @property
+    def seen(self) -> bytes:
+        return bytes(self._seen)
 
     def is_error(self) -> bool:
         return root_element_name(bytes(self._seen)) == "Error"

@@ -41,8 +41,11 @@ _MOST_AT_ONCE = 2 * 1024 * 1024
 class Tee:
     """The body of one upload as it passes. ``watch`` it once; then exactly one ``give_up`` or ``take``."""
 
-    def __init__(self, ctx: Context, staged: StagedBody, plan: BodyPlan, *, decoded: bool) -> None:
-        """``decoded``: what passes is the object's bytes, whatever the client sent."""
+    def __init__(
+        self, ctx: Context, staged: StagedBody, plan: BodyPlan, *, decoded: bool, small_in_memory: bool = True
+    ) -> None:
+        """``decoded``: what passes is the object's bytes, whatever the client sent. ``small_in_memory``: a small body
+        needs no file before it is committed."""
         self._ctx = ctx
         self._staged: StagedBody | None = staged
         self._plan = plan
@@ -51,7 +54,7 @@ class Tee:
         self._unwritten_bytes = 0
         self._moved = Signal()
         self._storer: asyncio.Task[None] | None = None
-        self._in_memory = plan.length is not None and plan.length <= SMALL_BODY
+        self._in_memory = small_in_memory and plan.length is not None and plan.length <= SMALL_BODY
         self._read_to_end = False
         self._closed = False
         self.size = 0
@@ -176,43 +179,46 @@ class Tee:
         await staged.discard()
 
 
-class WriteThrough:
+class KeptPut:
     """One PutObject: its tee, and what becomes of that when the origin has answered."""
 
     def __init__(self, ctx: Context, store: Store, plan: PutPlan, tee: Tee, token: FenceToken) -> None:
-        """``token`` is the one that this write's own raise made."""
         self._ctx = ctx
         self._store = store
         self._plan = plan
-        self.tee = tee
+        self._tee = tee
         self.token = token
         self._sent = ctx.next_sent()
 
+    def watch(self, source: AsyncIterator[bytes | memoryview]) -> AsyncIterator[bytes | memoryview]:
+        return self._tee.watch(source)
+
+    async def prepare(self, answer: ResponseHead, document: bytes) -> None:
+        """Nothing here takes time."""
+
     def settle(self, answer: ResponseHead, token: FenceToken | None) -> None:
-        """The origin answered, and the fence was raised again: to ``token``, or None when something else had raised it
-        since. Publishes what is complete; the files follow behind the answer."""
-        record = judge_written(answer, self.tee.size, at=self._ctx.clock.wall(), allow_kms=self._ctx.allow_kms)
+        """Publish what is complete; the files follow behind the answer."""
+        record = judge_written(answer, self._tee.size, at=self._ctx.clock.wall(), allow_kms=self._ctx.allow_kms)
         if isinstance(record, NotStorable):
-            self.tee.give_up("unusable" if answer.status < 300 else "rejected")
+            self._tee.give_up("unusable" if answer.status < 300 else "rejected")
         elif token is None:
-            self.tee.give_up("overlapped")
-        elif (staged := self.tee.take()) is not None:
+            self._tee.give_up("overlapped")
+        elif (staged := self._tee.take()) is not None:
             self._publish(staged, record, token)
 
     def abandon(self) -> None:
-        """The write ended otherwise; nothing when it was settled."""
-        self.tee.give_up("failed")
+        self._tee.give_up("failed")
 
     def _publish(self, staged: StagedBody, record: HeadRecord, token: FenceToken) -> None:
         entry = self._store.staging.publish(self._plan.object_id, record, token, self._sent)
         if entry is None:
             self._ctx.metrics.upload_kept("overlapped")
-            self._ctx.flights.spawn_behind(self.tee.discard(staged))
+            self._ctx.flights.spawn_behind(self._tee.discard(staged))
             return
-        self._ctx.flights.store_behind(self._plan.object_id, self._commit(entry, staged, record, token))
+        self._ctx.flights.store_behind(self._plan.object_id.digest, self._commit(entry, staged, record, token))
 
     async def _commit(self, entry: Entry, staged: StagedBody, record: HeadRecord, token: FenceToken) -> None:
-        stored = await self.tee.stored()
+        stored = await self._tee.stored()
         if stored:
             stored = await staged.commit(entry, record.generation.tag, token, start=0, whole=True)
         else:
@@ -222,18 +228,14 @@ class WriteThrough:
             await self._ctx.complete_head(self._plan.object_id)
 
 
-def begin_write_through(
-    ctx: Context, exchange: Exchange, target: S3Target, unsafe: UnsafeRequest, token: FenceToken | None
-) -> WriteThrough | None:
-    """Keep what this request uploads, if it is a PutObject that can be kept. ``token`` is what its raise made of the
-    fence of the first of its objects."""
-    store = ctx.store
-    if store is None or token is None or not ctx.write_through_max:
-        return None
+def begin_put(
+    ctx: Context, store: Store, exchange: Exchange, target: S3Target, unsafe: UnsafeRequest, token: FenceToken
+) -> KeptPut | None:
+    """Keep what this request uploads, if it is a PutObject that can be kept."""
     plan = plan_put(exchange.head, target, unsafe, allow_kms=ctx.allow_kms)
     if plan is None or (plan.body.length or 0) > ctx.write_through_max:
         return None
     staged = store.staging.begin(plan.body.length)
     if staged is None:
         return None
-    return WriteThrough(ctx, store, plan, Tee(ctx, staged, plan.body, decoded=exchange.payload is not None), token)
+    return KeptPut(ctx, store, plan, Tee(ctx, staged, plan.body, decoded=exchange.payload is not None), token)

@@ -252,6 +252,11 @@ class Settings(Group):
         description="Bytes of one upload that may wait for a disk that is slower than its client; with more it is not "
         "kept, and goes on.",
     )
+    upload_expiry: Annotated[float, kinds.duration(1.0, 3650 * _DAY)] = Field(
+        default=_DAY,
+        description="Kept parts of a multipart upload are forgotten when nothing came for this long. They count as "
+        "uploads under way.",
+    )
     multi_range: Annotated[str, kinds.choice("whole", "multipart")] = Field(
         default="whole",
         description="How a hit answers several ranges in one request: with the `whole` object, as S3 does, or with "

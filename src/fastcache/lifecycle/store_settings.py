@@ -14,4 +14,5 @@ def store_settings(settings: Settings, *, idle_descriptors: int) -> StoreSetting
         io_threads=settings.io_threads,
         durability="fsync" if settings.durability == "fsync" else "none",
         idle_descriptors=idle_descriptors,
+        upload_expiry=settings.upload_expiry,
     )

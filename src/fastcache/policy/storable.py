@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from fastcache._core.conditions import is_strong_etag
 from fastcache._core.ranges import ContentRange, parse_content_range
-from fastcache.model import ChecksumState, Generation, Headers, HeadRecord, Interval, Part
+from fastcache.model import ChecksumState, Generation, Headers, HeadRecord, Interval, Part, unquoted_etag
 from fastcache.policy.parts import is_part_scoped, merged_parts, part_fits, parts_count
 from fastcache.policy.stored_headers import checksums_of, storable_headers
 from fastcache.protocol.framing import Framing
@@ -126,6 +126,29 @@ def judge_written(response: ResponseHead, size: int, *, at: float, allow_kms: bo
     told = tuple((n, v) for n, v in response.headers if n.lower().startswith(b"x-amz-checksum-"))
     state = ChecksumState.KNOWN if told else ChecksumState.UNKNOWN
     return HeadRecord(Generation(etag, size), (), state, told, at)
+
+
+def judge_completed(
+    response: ResponseHead, etag: bytes | None, parts: tuple[Part, ...], *, at: float, allow_kms: bool
+) -> HeadRecord | NotStorable:
+    """Judge the answer to a CompleteMultipartUpload: ``etag`` is its document's, ``parts`` are what it was to join
+    (one at least).
+
+    Where they lie is told to readers of parts only if the ETag ends in their number, as S3 makes it, and they are
+    numbered from one: a server may number them anew.
+    """
+    if response.status != 200:
+        return NotStorable(b"status")
+    reason = _refusal(response, honour_no_store=False, allow_kms=allow_kms)
+    if reason is not None:
+        return NotStorable(reason)
+    if etag is None or not is_strong_etag(etag):
+        return NotStorable(b"etag")
+    size, count = parts[-1].interval.end, len(parts)
+    numbered = [part.number for part in parts] == list(range(1, count + 1))
+    if not numbered or not unquoted_etag(etag).endswith(b"-%d" % count):
+        parts, count = (), 0
+    return HeadRecord(Generation(etag, size), (), stored_at=at, parts=parts, parts_count=count)
 
 
 def merge_known(fresh: HeadRecord, present: HeadRecord | None) -> HeadRecord:

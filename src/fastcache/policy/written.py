@@ -6,7 +6,7 @@ or nothing, or refuse to give it back, is missing from the lists here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from fastcache.model import ObjectId
@@ -71,6 +71,57 @@ class PutPlan:
 
     object_id: ObjectId
     body: BodyPlan
+
+
+@dataclass(frozen=True, slots=True)
+class PartPlan:
+    """An UploadPart that may be kept."""
+
+    object_id: ObjectId
+    upload_id: bytes
+    number: int
+    body: BodyPlan
+
+
+@dataclass(frozen=True, slots=True)
+class UploadNamed:
+    """A request about an upload as a whole."""
+
+    object_id: ObjectId
+    upload_id: bytes
+
+
+def plan_part(head: RequestHead, target: S3Target, unsafe: UnsafeRequest, *, allow_kms: bool) -> PartPlan | None:
+    """How to keep the part that this request uploads; None when it is not a plain UploadPart."""
+    named = named_upload(target, unsafe, {b"UploadPart"}, {b"uploadId", b"partNumber"})
+    number = target.query.part
+    if head.method != b"PUT" or named is None or number is None:
+        return None
+    body = plan_body(head)
+    if body is None or not all(_is_plain(name, value, allow_kms) for name, value in _amz_fields(head, target)):
+        return None
+    return PartPlan(named.object_id, named.upload_id, number, body)
+
+
+def named_upload(
+    target: S3Target, unsafe: UnsafeRequest, operations: Set[bytes], names: Set[bytes]
+) -> UploadNamed | None:
+    """The one upload that the query names; None when it says anything else besides ``names`` and a signature."""
+    query = target.query
+    found = [item.value for item in query.items if item.name == b"uploadId"]
+    wanted = set(query.unknown) | ({b"partNumber"} if QueryKind.PART in query.kinds else set())
+    if (
+        len(found) != 1
+        or not found[0]
+        or not unsafe.object_ids
+        or not target.cacheable_identity
+        or not query.well_formed
+        or not query.kinds <= _UNNAMED | {QueryKind.PART}
+        or wanted - {b"x-id"} != names
+        or query.operation not in (None, *operations)
+    ):
+        return None
+    return UploadNamed(unsafe.object_ids[0], found[0])
 
 
 def plan_put(head: RequestHead, target: S3Target, unsafe: UnsafeRequest, *, allow_kms: bool) -> PutPlan | None:

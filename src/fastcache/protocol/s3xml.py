@@ -141,9 +141,9 @@ def rename_buckets(body: bytes, names: Callable[[str], Sequence[str]], more: Seq
 
     Raises ValueError for a document that is not one.
     """
-    root = _trusted(body)
+    root = _trusted(body, "ListAllMyBucketsResult")
     found = [child for child in root if _local_name(child) == "Buckets"]
-    if _local_name(root) != "ListAllMyBucketsResult" or len(found) != 1:
+    if len(found) != 1:
         raise ValueError("the body is not a list of buckets")
     listed = {name: element for bucket in found[0] for name, element in _renamed(bucket, names)}
     last_page = all(_local_name(child) != "ContinuationToken" for child in root)

@@ -27,8 +27,8 @@ class ScannedObject(NamedTuple):
 
 
 def remove_parts(root: int, owner: int | None = None) -> int:
-    """Delete what is in progress in ``fills/``: all of it, parts of uploads too, while nobody but us has the directory's
-    lock, or what was a dead owner's; the parts that it had completed anybody may use."""
+    """Delete what is in progress in ``fills/``: all of it, parts of uploads too, while nobody but us has the
+    directory's lock, or what was a dead owner's; the parts that it had completed anybody may use."""
     removed = 0
     directory = os.open(layout.FILLS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     try:
