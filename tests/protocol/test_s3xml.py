@@ -169,7 +169,7 @@ def test_a_completion_names_its_parts_in_order() -> None:
     ],
 )
 def test_a_completion_that_could_be_read_in_two_ways_is_a_value_error(inside: bytes) -> None:
-    with pytest.raises(ValueError, match="Part|XML|unclear"):
+    with pytest.raises(ValueError, match=r"Part|XML|unclear"):
         parse_completion(b"<CompleteMultipartUpload>" + inside + b"</CompleteMultipartUpload>")
 
 

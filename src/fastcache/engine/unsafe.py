@@ -55,6 +55,13 @@ class _Fenced:
             for object_id in self.object_ids:
                 self._ctx.store.drop(object_id)
 
+    def doubt(self) -> None:
+        """The content may be the same, with other tags, locks or access lists: what was learned of those during the
+        write is as old as what was known before."""
+        if self._ctx.store is not None:
+            for object_id in self.object_ids:
+                self._ctx.store.unvalidate(object_id)
+
 
 async def handle_unsafe(ctx: Context, exchange: Exchange, target: S3Target, unsafe: UnsafeRequest) -> None:
     """Forward one unsafe request, fenced on both sides; what it uploads is kept where that is possible."""
@@ -84,6 +91,8 @@ async def handle_unsafe(ctx: Context, exchange: Exchange, target: S3Target, unsa
             gone = unsafe.replaces_object or unsafe.deletes_named_in_body
             if gone and 200 <= response.head.status < 300 and not beginning.is_error():
                 fenced.drop()
+            else:
+                fenced.doubt()
             if kept is not None:
                 kept.settle(response.head, token)
 
@@ -93,6 +102,7 @@ async def handle_unsafe(ctx: Context, exchange: Exchange, target: S3Target, unsa
             kept.abandon()
         if not settled:
             fenced.raise_fences()
+            fenced.doubt()
 
 
 class _Beginning:

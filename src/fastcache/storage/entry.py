@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from fastcache._core.extent_codec import FileHeader
@@ -164,7 +165,14 @@ class Entry:
     def voided(self, voided: bool) -> None:
         if voided:
             self.revoke_leases()
+            self.doubt_volatile()
         self._voided = voided
+
+    def doubt_volatile(self) -> None:
+        """A write was forwarded that may have changed what changes without a new ETag (SEMANTICS 17): nobody vouches
+        any more for when the header set was true, and those fields of it are left out of hits."""
+        if self._head is not None:
+            self._head = replace(self._head, stored_at=0.0)
 
     def revoke_leases(self) -> None:
         """End every lease on this entry."""

@@ -246,6 +246,7 @@ class Store:
         entry = self._entries.get(oid.digest)
         if entry is not None:
             entry.validation = None
+            entry.doubt_volatile()
 
     async def unpublish(self, oid: ObjectId) -> None:
         """Before a write is forwarded: the head must be proved again, here and after a crash.
