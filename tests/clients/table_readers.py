@@ -77,17 +77,20 @@ class PyarrowTable(TableReader):
 class Polars(TableReader):
     needs = ("polars",)
 
-    def _scan(self, bucket: str, key: str) -> Any:
-        import polars
-
-        options = {
+    @property
+    def options(self) -> dict[str, str]:
+        return {
             "aws_endpoint_url": self.endpoint,
             "aws_allow_http": "true",
             "aws_access_key_id": self.site.access_key,
             "aws_secret_access_key": self.site.secret_key,
             "aws_region": REGION,
         }
-        return polars.scan_parquet(f"s3://{bucket}/{key}", storage_options=options)
+
+    def _scan(self, bucket: str, key: str) -> Any:
+        import polars
+
+        return polars.scan_parquet(f"s3://{bucket}/{key}", storage_options=self.options)
 
     def whole(self, bucket: str, key: str) -> bytes:
         return columns(self._scan(bucket, key).collect().to_arrow())

@@ -13,6 +13,7 @@ from tests.clients.sites import Site
 from tests.clients.writes import pyarrow_filesystem
 from tests.conftest import attach_log
 from tests.harness.clients import obstore_store
+from tests.harness.processes import wait_until
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import RawConnection
 from tests.harness.signing import signed_request
@@ -25,6 +26,9 @@ GROWTH = 48 * MIB
 """More than a transfer's windows and buffers take, far less than any object whose transfer is watched."""
 SPACE = 9 * GIB
 """On disk, for what is cached of a 5 GiB object and smaller ones."""
+
+NOTHING_TOO_LARGE = ("--cache-size", "24GiB")
+"""A quarter of it takes the largest upload."""
 
 Start = Callable[..., Site]
 
@@ -86,7 +90,37 @@ def test_an_upload_of_half_a_gibibyte_takes_no_memory(large_site: Start) -> None
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_upload_of_five_gibibytes_takes_no_memory(large_site: Start) -> None:
-    upload_is_flat(large_site("revalidate"), 5 * GIB)
+    upload_is_flat(large_site("revalidate", *NOTHING_TOO_LARGE), 5 * GIB)
+
+
+def parts_are_flat(site: Site, count: int) -> None:
+    """All of them are kept, and become one object."""
+    bucket = site.new_bucket()
+    at = {"Bucket": bucket, "Key": "parts"}
+    upload = site.through.create_multipart_upload(**at)["UploadId"]
+    piece = bytes(pattern_piece(b"part", 1, 0, PIECE))
+    body = (piece * (5 * MIB // len(piece) + 1))[: 5 * MIB]
+    with watching(site.proxy.pid) as watch:
+        parts = []
+        for number in range(1, count + 1):
+            put = site.through.upload_part(**at, UploadId=upload, PartNumber=number, Body=body)
+            parts.append({"PartNumber": number, "ETag": put["ETag"]})
+        site.through.complete_multipart_upload(**at, UploadId=upload, MultipartUpload={"Parts": parts})
+        wait_until(lambda: site.proxy.metric("fastcache_fills_active") == 0, 60, "the object is stored")
+    print(f"{count} parts of 5 MiB: {watch.most / MIB:.0f} MiB at most, {watch.grown / MIB:.0f} more than before")
+    assert site.proxy.metric("fastcache_uploads_kept_total", outcome="part") == count
+    assert site.proxy.metric("fastcache_uploads_kept_total", outcome="stored") == 1
+    assert watch.grown < GROWTH
+
+
+def test_thirty_parts_take_no_memory(large_site: Start) -> None:
+    parts_are_flat(large_site("revalidate"), 30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_thousand_parts_take_no_memory(large_site: Start) -> None:
+    parts_are_flat(large_site("revalidate", *NOTHING_TOO_LARGE), 1000)
 
 
 def boto3_chunks(site: Site, bucket: str, key: str) -> Iterable[bytes]:
