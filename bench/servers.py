@@ -98,10 +98,10 @@ def on_core(core: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def origin(core: int, *, auth: bool) -> Iterator[tuple[Server, OriginControl]]:
+def origin(core: int, *flags: str, auth: bool) -> Iterator[tuple[Server, OriginControl]]:
     """Our own S3 origin and its control."""
     with on_core(core):
-        process = start_origin(auth=auth)
+        process = start_origin(*flags, auth=auth)
     with process:
         congestion = set_congestion_of_listener(process.pid, process.port)
         yield Server("origin", process.pid, ("127.0.0.1", process.port), congestion), process.control

@@ -17,6 +17,7 @@ from bench.cases.missing import misses
 from bench.cases.setup import Setup
 from bench.cases.single import idle, segment_sizes
 from bench.cases.slices import assembled
+from bench.cases.uploads import uploads
 from bench.cases.verified import verified
 from bench.cases.workers import several_workers
 from bench.contests import Contest
@@ -31,6 +32,7 @@ def cases(setup: Setup) -> Iterator[Contest | Finding]:
     yield from revalidated(setup)
     yield from beside(setup)
     yield from misses(setup)
+    yield from uploads(setup)
     yield from segment_sizes(setup)
     yield from several_workers(setup)
     yield from idle(setup)

@@ -255,7 +255,8 @@ def test_a_plus_in_the_path_of_a_write_fences_both_of_its_readings(reader: Start
 
 @MODES
 @pytest.mark.parametrize(
-    ("forgeries", "size"), [(100, 24 * MIB), pytest.param(10_000, 100 * MIB, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+    ("forgeries", "size"),
+    [(100, 24 * MIB), pytest.param(10_000, 100 * MIB, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
 )
 def test_forged_deletes_of_a_hot_object_cost_no_body_byte(
     reader: Start, mode: tuple[str, ...], forgeries: int, size: int
