@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fastcache.engine.byteranges import open_ranges
 from fastcache.engine.context import Context
 from fastcache.engine.fill import Fill, FillEndedError
-from fastcache.engine.gaps import find_gaps
-from fastcache.engine.serving import ExtentSource, FillSource, Source
+from fastcache.engine.gaps import find_gaps, usable_fills
+from fastcache.engine.serving import ExtentSource, FillSource, PiecedSource, Source
 from fastcache.errors import StorageError
 from fastcache.model import HeadRecord, Interval
 from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
@@ -112,23 +112,24 @@ async def _follow(
     answer: LocalAnswer,
     interval: Interval,
 ) -> Basis | None:
-    """A fill under way that brings the whole answer, or what the extents lack of it."""
+    """A fill under way that brings the whole answer, or fills that bring what the extents lack of it."""
     if not ctx.flights.fills_of(read.object_id):
         return None
-    fill = _usable_fill(ctx, read, record, interval)
-    if fill is not None:
-        return Basis(record, answer, FillSource(ctx, read.object_id, fill, interval), followed=_joined(ctx, fill))
-    for fill in ctx.flights.fills_of(read.object_id):
-        if fill.interval.start < interval.end and interval.start < fill.window_start:
-            await fill.commit_so_far(ctx.follow_wait)  # it left our beginning behind: from extents, then
+    for fill in usable_fills(ctx, read, record):
+        if fill.interval.contains(interval) and fill.brings(interval, ctx.follow_wait):
+            return Basis(record, answer, FillSource(ctx, read.object_id, fill, interval), followed=_joined(ctx, fill))
     gaps = await find_gaps(ctx, store, entry, read)
     if gaps is None:
         return None
-    fill = _usable_fill(ctx, read, record, gaps.span)
-    if fill is None or gaps.record is not record:
+    if gaps.record is not record or gaps.spans:
         gaps.close()
         return None
-    return Basis(record, answer, gaps.with_fill(ctx, read.object_id, fill), followed=_joined(ctx, fill))
+    followed = [_joined(ctx, fill) for fill in gaps.followed]
+    source = PiecedSource()
+    for piece in gaps.take():
+        assert piece.source is not None
+        source.add(piece.source, piece.interval)
+    return Basis(record, answer, source, followed=any(followed))
 
 
 def _joined(ctx: Context, fill: Fill) -> bool:
@@ -137,13 +138,6 @@ def _joined(ctx: Context, fill: Fill) -> bool:
         return False
     ctx.metrics.follower_joined()
     return True
-
-
-def _usable_fill(ctx: Context, read: ReadRequest, record: HeadRecord, interval: Interval) -> Fill | None:
-    fill = ctx.flights.fill_for(read.object_id, interval, ctx.follow_wait)
-    if fill is None or fill.record.generation != record.generation:
-        return None
-    return fill if ctx.fences.is_current(read.object_id, fill.token) else None
 
 
 async def prepared(basis: Basis) -> bool:

@@ -125,6 +125,11 @@ class Fill:
         return self.watermark == self.interval.end
 
     @property
+    def is_stored(self) -> bool:
+        """What arrives now is being written."""
+        return self._writer is not None
+
+    @property
     def window_bytes(self) -> int:
         return self._window_bytes
 
@@ -334,6 +339,11 @@ class Fill:
     def window_start(self) -> int:
         """Absolute offset of the oldest byte in memory; the watermark when there is none."""
         return self._window[0][0] if self._window else self.watermark
+
+    @property
+    def reach(self) -> int:
+        """Absolute offset of the end of what has arrived or is still to come."""
+        return self.watermark if self.ended else self.interval.end
 
     def brings(self, interval: Interval, within: float) -> bool:
         """Whether all of ``interval`` is in memory or still to come, its first byte within so many seconds at the pace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 
 from fastcache.engine.fill import Fill
 from fastcache.model import Interval, ObjectId
@@ -18,12 +18,14 @@ _NO_WAIT_LIMIT = 10_000
 class Leader:
     """A request on its way to the origin; its head releases everyone who waits, all at once."""
 
-    __slots__ = ("_done", "_flights", "object_id", "read")
+    __slots__ = ("_done", "_flights", "object_id", "read", "sent")
 
     def __init__(self, flights: Flights, object_id: ObjectId, read: ReadRequest) -> None:
         self._flights = flights
         self.object_id = object_id
         self.read = read
+        self.sent = False
+        """Its request is on its way, and asks for just what ``read`` says."""
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def land(self, *, followable: bool) -> None:
@@ -98,16 +100,27 @@ class Flights:
 
     def leader_for(self, read: ReadRequest) -> Leader | None:
         """A request under way whose answer would hold every byte of this one's."""
-        digest = read.object_id.digest
-        until = self._no_wait.get(digest)
-        if until is not None:
-            if asyncio.get_running_loop().time() < until:
-                return None
-            del self._no_wait[digest]
-        for leader in self._leaders.get(digest, ()):
+        for leader in self._awaitable(read.object_id.digest):
             if read.is_within(leader.read):
                 return leader
         return None
+
+    def asked_for(self, object_id: ObjectId, intervals: Iterable[Interval]) -> Leader | None:
+        """A request that was sent and will bring some of the bytes in ``intervals``."""
+        wanted = tuple(intervals)
+        for leader in self._awaitable(object_id.digest):
+            if leader.sent and any(leader.read.touches(interval) for interval in wanted):
+                return leader
+        return None
+
+    def _awaitable(self, digest: bytes) -> Iterable[Leader]:
+        """The leaders of an object whose answers can be followed, as far as that is known."""
+        until = self._no_wait.get(digest)
+        if until is not None:
+            if asyncio.get_running_loop().time() < until:
+                return ()
+            del self._no_wait[digest]
+        return self._leaders.get(digest, ())
 
     def add(self, fill: Fill) -> None:
         """Make a fill known until it has ended and is stored."""
@@ -148,14 +161,6 @@ class Flights:
     def fills_of(self, object_id: ObjectId) -> tuple[Fill, ...]:
         """Fills of an object, oldest first."""
         return tuple(self._fills.get(object_id.digest, ()))
-
-    def fill_for(self, object_id: ObjectId, interval: Interval, within: float) -> Fill | None:
-        """A fill that will hold all of ``interval``: its window has not left the beginning behind, and is expected
-        there within so many seconds."""
-        for fill in self._fills.get(object_id.digest, ()):
-            if fill.interval.contains(interval) and fill.brings(interval, within):
-                return fill
-        return None
 
     async def settled(self, object_id: ObjectId, seconds: float) -> None:
         """Wait until the fills whose transfer has ended, and uploads, are committed, at most ``seconds``."""

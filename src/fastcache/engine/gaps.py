@@ -1,93 +1,174 @@
-"""A read whose bytes are partly here: ask the origin for what is missing only (DESIGN section 8, SEMANTICS 28).
+"""A read whose bytes are partly here: what is at hand of it, what others are fetching, and what has to be asked for.
 
-Possible where the client's signature covers neither Range nor If-Match: its own request then goes out with both added,
-asking for the span of the gaps under the stored ETag. A 206 of that generation proves in one answer that the client may
-read and that the generation is current, and brings the missing bytes. A 412 says that the generation is gone. Anything
-else means that the origin does not play along, and the request is sent as the client wrote it.
+Possible where a Range and an If-Match of ours may go to the origin (SEMANTICS 28): each missing span is then asked for
+under the stored ETag, several at a time. A 206 of that generation proves that the generation is current, and in the
+client's own name that it may read; it brings the missing bytes. A 412 says that the generation is gone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from fastcache.engine.asking import Asked, ask_origin
 from fastcache.engine.context import Context
-from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill import Fill
 from fastcache.engine.flights import Leader
-from fastcache.engine.lessons import forget
-from fastcache.engine.serving import ExtentSource, FillSource, PiecedSource, send_stored
+from fastcache.engine.serving import VERIFY_AHEAD, ExtentSource, FillSource
 from fastcache.errors import StorageError
-from fastcache.model import Headers, HeadRecord, Interval, ObjectId, Result
+from fastcache.model import HeadRecord, Interval
 from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
-from fastcache.policy.storable import NotStorable, judge_body, merge_known
+from fastcache.policy.widening import merged, remaining
 from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
 
-_RANGE = frozenset({b"range"})
+
+@dataclass(slots=True)
+class Piece:
+    """A stretch of an answer: at hand in ``source``, or to be had out of ``span``."""
+
+    interval: Interval
+    source: ExtentSource | FillSource | None = None
+    span: Interval | None = None
 
 
 @dataclass(slots=True)
 class Gaps:
-    """What is here of an answer, opened and pinned, and the span that is not."""
+    """An answer in pieces, in order. What is at hand is opened, pinned and joined."""
 
     record: HeadRecord
     answer: LocalAnswer
-    before: ExtentSource | None
-    span: Interval
-    after: ExtentSource | None
+    pieces: list[Piece] = field(default_factory=list)
+    followed: tuple[Fill, ...] = ()
+    """Fills of others that bring some of it."""
 
-    def with_fill(self, ctx: Context, object_id: ObjectId, fill: Fill) -> PiecedSource:
-        """The whole answer, the span from ``fill``. The opened extents are the pieces' to close from now on."""
-        assert self.answer.interval is not None
-        pieces = PiecedSource()
-        if self.before is not None:
-            pieces.add(self.before, Interval(self.answer.interval.start, self.span.start))
-        pieces.add(FillSource(ctx, object_id, fill, self.span), self.span)
-        if self.after is not None:
-            pieces.add(self.after, Interval(self.span.end, self.answer.interval.end))
-        self.before = self.after = None
+    @property
+    def spans(self) -> list[Interval]:
+        """What has to be asked for, ascending."""
+        return [piece.span for piece in self.pieces if piece.span is not None]
+
+    def take(self) -> list[Piece]:
+        """The pieces, whose sources are the caller's to close from now on."""
+        pieces, self.pieces = self.pieces, []
         return pieces
 
     def close(self) -> None:
-        for source in (self.before, self.after):
-            if source is not None:
-                source.close()
-        self.before = self.after = None
+        for piece in self.take():
+            if piece.source is not None:
+                piece.source.close()
 
 
 async def find_gaps(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Gaps | None:
-    """The span to ask for, when at least one end of the answer is here and usable; else None."""
+    """The pieces of the answer under the stored head; None when nothing of it is here, or nothing can be told."""
     record = entry.head
     if record is None or not can_answer(read, record, allow_kms=ctx.allow_kms):
         return None
     answer = answer_locally(read, record)
-    if answer.interval is None:
+    if answer.interval is None or answer.ranges or not answer.interval.length:
         return None
-    missing = store.missing(entry, answer.interval)
-    if not missing:
+    for fill in ctx.flights.fills_of(read.object_id):
+        if fill.interval.start < answer.interval.end and answer.interval.start < fill.window_start:
+            await fill.commit_so_far(ctx.follow_wait)  # it left our beginning behind: from extents, then
+    if entry.head is not record:
         return None
-    span = Interval(missing[0].start, missing[-1].end)
-    if span == answer.interval:
-        return None
-    gaps = Gaps(record, answer, None, span, None)
+    gaps = _lay_out(ctx, store, entry, read, record, answer, answer.interval)
     try:
-        before = Interval(answer.interval.start, span.start)
-        after = Interval(span.end, answer.interval.end)
-        gaps.before = await open_extents(store, entry, record, before) if before.length else None
-        gaps.after = await open_extents(store, entry, record, after) if after.length else None
-    except StorageError:
-        gaps.close()
-        return None
+        if gaps.spans == [answer.interval] or not await _open(store, entry, gaps):
+            gaps.close()
+            return None
     except BaseException:
         gaps.close()
         raise
     return gaps
 
 
-async def open_extents(store: Store, entry: Entry, record: HeadRecord, interval: Interval) -> ExtentSource:
-    """Extents of exactly this generation that cover the interval, checked. Raises StorageError when they do not."""
+def awaited_leader(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Leader | None:
+    """Somebody who is asking for all of the answer or, where only what is missing would be asked for, for some of
+    that."""
+    leader = ctx.flights.leader_for(read)
+    record = entry.head
+    if leader is not None or record is None or not read.may_ask_for_part:
+        return leader
+    if not can_answer(read, record, allow_kms=ctx.allow_kms):
+        return None
+    interval = answer_locally(read, record).interval
+    return None if interval is None else ctx.flights.asked_for(read.object_id, store.missing(entry, interval))
+
+
+def _lay_out(
+    ctx: Context,
+    store: Store,
+    entry: Entry,
+    read: ReadRequest,
+    record: HeadRecord,
+    answer: LocalAnswer,
+    wanted: Interval,
+) -> Gaps:
+    """Who brings what. Fills are joined here and now, because they go on while extents are opened."""
+    missing = store.missing(entry, wanted)
+    shares = _shared_out(missing, usable_fills(ctx, read, record), ctx.follow_wait)
+    brought = [interval for interval, _ in shares]
+    spans = merged(gap for part in missing for gap in remaining(part, brought))
+    pieces = [Piece(interval) for stored in remaining(wanted, missing) for interval in remaining(stored, spans)]
+    pieces += [Piece(clipped(span, wanted), span=span) for span in spans]
+    followed = []
+    for share, fill in shares:
+        for interval in remaining(share, spans):
+            pieces.append(Piece(interval, FillSource(ctx, read.object_id, fill, interval)))
+            followed.append(fill)
+    pieces.sort(key=lambda piece: piece.interval)
+    return Gaps(record, answer, pieces, tuple(followed))
+
+
+def clipped(span: Interval, wanted: Interval) -> Interval:
+    """What of ``span`` lies in ``wanted``."""
+    return Interval(max(span.start, wanted.start), min(span.end, wanted.end))
+
+
+def usable_fills(ctx: Context, read: ReadRequest, record: HeadRecord) -> list[Fill]:
+    """Fills of this very generation that no write has overtaken, oldest first."""
+    return [
+        fill
+        for fill in ctx.flights.fills_of(read.object_id)
+        if fill.record.generation == record.generation and ctx.fences.is_current(read.object_id, fill.token)
+    ]
+
+
+def _shared_out(missing: list[Interval], fills: Iterable[Fill], within: float) -> list[tuple[Interval, Fill]]:
+    """What of ``missing`` each fill brings, the next byte of it within so many seconds."""
+    shares: list[tuple[Interval, Fill]] = []
+    for fill in fills:
+        left: list[Interval] = []
+        for gap in missing:
+            share = clipped(Interval(fill.window_start, fill.reach), gap)
+            if share.length > 0 and fill.brings(share, within):
+                shares.append((share, fill))
+                left += remaining(gap, [share])
+            else:
+                left.append(gap)
+        missing = left
+    return shares
+
+
+async def _open(store: Store, entry: Entry, gaps: Gaps) -> bool:
+    """Open the extents of every piece that is stored; False when one of them is not usable."""
+    unchecked = VERIFY_AHEAD
+    for piece in gaps.pieces:
+        if piece.source is not None or piece.span is not None:
+            continue
+        try:
+            piece.source = await open_extents(store, entry, gaps.record, piece.interval, check=unchecked)
+        except StorageError:
+            return False
+        unchecked = max(0, unchecked - piece.interval.length)
+    return True
+
+
+async def open_extents(
+    store: Store, entry: Entry, record: HeadRecord, interval: Interval, *, check: int = VERIFY_AHEAD
+) -> ExtentSource:
+    """Extents of exactly this generation that cover the interval, the first ``check`` bytes of them checked. Raises
+    StorageError when they do not."""
     reader = await store.open_range(entry, interval)
     if reader is None:
         raise StorageError("an extent went away while it was opened")
@@ -96,78 +177,8 @@ async def open_extents(store: Store, entry: Entry, record: HeadRecord, interval:
         raise StorageError("a new generation came while the old one was opened")
     source = ExtentSource(reader)
     try:
-        await source.prepare(interval)
+        await source.prepare(Interval(interval.start, min(interval.end, interval.start + check)))
     except BaseException:
         source.close()
         raise
     return source
-
-
-async def serve_with_gaps(
-    ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, gaps: Gaps, leader: Leader
-) -> bool:
-    """Ask for the span and serve. False: nothing was answered, send the request as the client wrote it."""
-    span = gaps.span
-    added: Headers = (
-        (b"Range", b"bytes=%d-%d" % (span.start, span.end - 1)),
-        (b"If-Match", gaps.record.generation.etag),
-    )
-    asked = await ask_origin(ctx, exchange, read, added, without=_RANGE)
-    fill = _fill_of(ctx, store, read, gaps, asked)
-    if fill is None:
-        asked.response.abort()
-        if asked.response.head.status == 412:
-            store.drop(read.object_id)
-        return False
-    pieces = gaps.with_fill(ctx, read.object_id, fill)
-    try:
-        ctx.flights.add(fill)
-        fill.start()
-        leader.land(followable=True)
-        headers = asked.response.head.headers
-        await send_stored(
-            ctx, exchange, read, fill.record, gaps.answer, pieces, Result.PARTIAL, age=0.0, validation=headers
-        )
-    finally:
-        exchange.origin_bytes += asked.response.bytes_received
-        pieces.close()
-    return True
-
-
-def _fill_of(ctx: Context, store: Store, read: ReadRequest, gaps: Gaps, asked: Asked) -> Fill | None:
-    """The fill of the span, when the answer is exactly that span of exactly that generation."""
-    response = asked.response
-    if response.head.status != 206:
-        return None
-    judged = judge_body(
-        response.head,
-        requested=gaps.span,
-        range_asked=True,
-        checksum_mode=read.checksum_mode,
-        at=ctx.clock.wall(),
-        honour_no_store=ctx.authorization.has_ttl,
-        allow_kms=ctx.allow_kms,
-    )
-    if isinstance(judged, NotStorable):
-        return None
-    if judged.interval != gaps.span or judged.record.generation != gaps.record.generation:
-        return None
-    record = merge_known(judged.record, gaps.record)
-    published = store.publish_head(read.object_id, record, asked.token, asked.sent)
-    if published is None:
-        return None
-    asked.token = published
-    store.validate(read.object_id, asked.token, asked.sent, asked.at)
-    writer = store.begin_fill(read.object_id, record, asked.token, asked.sent, gaps.span)
-    return Fill(
-        read.object_id,
-        record,
-        gaps.span,
-        asked.token,
-        response,
-        writer,
-        ctx.fill_limits,
-        ctx.window_budget,
-        ctx.metrics,
-        lambda: forget(ctx, store, read),
-    )

@@ -25,16 +25,17 @@ from fastcache.engine.channel import ClientGoneError
 from fastcache.engine.completing import complete_and_serve
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
-from fastcache.engine.fill import Fill
+from fastcache.engine.filling import begin_fill
 from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import relay
-from fastcache.engine.gaps import find_gaps, serve_with_gaps
+from fastcache.engine.gaps import awaited_leader
 from fastcache.engine.heads import handle_head
 from fastcache.engine.judging import is_broken_part, judge_answer
 from fastcache.engine.leasing import offer_to
-from fastcache.engine.lessons import entry_freshness, forget, forget_if_other, learn_from_refusal
+from fastcache.engine.lessons import entry_freshness, forget_if_other, learn_from_refusal
 from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import FillSource, Source, send_body, send_stored
+from fastcache.engine.spans import lead_with_gaps
 from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
 from fastcache.model import Headers, HeadRecord, Interval, Result
 from fastcache.policy.cache_status import cache_status_headers
@@ -72,16 +73,16 @@ async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: Read
                 read = replace(read, ranges=None)
                 continue
             patience = deadline - ctx.clock.boot()
-            leader = ctx.flights.leader_for(read) if patience > 0 else None
+            leader = awaited_leader(ctx, store, entry, read) if patience > 0 else None
             if leader is not None:
                 await leader.head_within(patience)
                 continue
         finally:
             if basis is not None:
                 basis.close()
-        await _lead(ctx, store, exchange, read)
-        return
-    await _lead(ctx, store, exchange, read)
+        if await _lead(ctx, store, exchange, read):
+            return
+    await _ask_alone(ctx, store, exchange, read)
 
 
 # ---- with a basis ----
@@ -201,16 +202,19 @@ async def _send_basis(
         offer_to(ctx.lessor, exchange, entry, basis.record, answer.interval)
 
 
-async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
-    """Send the client's request as it is, with others free to wait for its head."""
+async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> bool:
+    """Send the client's request as it is, or for what is missing, with others free to wait for its head. False: look
+    again, all of it came meanwhile."""
     if read.overrides:
-        # Nothing of the answer will be stored, so there is nothing to wait for.
-        await _take_answer(ctx, store, exchange, read, await ask_origin(ctx, exchange, read, ()), None, None)
-        return
+        await _ask_alone(ctx, store, exchange, read)
+        return True
     leader = ctx.flights.lead(read.object_id, read)
     try:
-        if read.may_ask_for_part and await _lead_with_gaps(ctx, store, exchange, read, leader):
-            return
+        if read.may_ask_for_part:
+            answered = await lead_with_gaps(ctx, store, exchange, read, leader)
+            if answered is not None:
+                return answered
+        leader.sent = True
         asked = await ask_origin(ctx, exchange, read, ())
         await _take_answer(ctx, store, exchange, read, asked, None, leader)
     except (asyncio.CancelledError, ClientGoneError):
@@ -219,16 +223,12 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
         raise
     finally:
         leader.land(followable=False)
+    return True
 
 
-async def _lead_with_gaps(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, leader: Leader) -> bool:
-    gaps = await find_gaps(ctx, store, await store.lookup(read.object_id), read)
-    if gaps is None:
-        return False
-    try:
-        return await serve_with_gaps(ctx, store, exchange, read, gaps, leader)
-    finally:
-        gaps.close()
+async def _ask_alone(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
+    """Send the client's request as it is; nobody waits for its answer."""
+    await _take_answer(ctx, store, exchange, read, await ask_origin(ctx, exchange, read, ()), None, None)
 
 
 async def _take_answer(
@@ -347,23 +347,9 @@ async def _fill(
 ) -> None:
     """Store the body and serve it from behind its own watermark. From here on the fill owns the response."""
     record, interval = storable.record, storable.interval
-    writer = store.begin_fill(read.object_id, record, asked.token, asked.sent, interval) if interval.length else None
-    fill = Fill(
-        read.object_id,
-        record,
-        interval,
-        asked.token,
-        asked.response,
-        writer,
-        ctx.fill_limits,
-        ctx.window_budget,
-        ctx.metrics,
-        lambda: forget(ctx, store, read),
-    )
+    fill = begin_fill(ctx, store, read, storable, asked)
     source = FillSource(ctx, read.object_id, fill, interval)
     try:
-        ctx.flights.add(fill)
-        fill.start()
         if leader is not None:
             leader.land(followable=True)
         await _send_under_origins_head(
@@ -375,7 +361,7 @@ async def _fill(
             interval,
             source,
             Result.MISS,
-            stored=writer is not None,
+            stored=fill.is_stored,
         )
     finally:
         source.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Protocol
 
 from fastcache.engine.channel import FileSendError
 from fastcache.engine.context import Context
@@ -136,15 +137,22 @@ class FillSource:
         self._fill.detach(self._follower)
 
 
+class PartSource(Protocol):
+    """Where a part of an answer comes from."""
+
+    async def send(self, exchange: Exchange, interval: Interval) -> None: ...
+    def close(self) -> None: ...
+
+
 class PiecedSource:
-    """Extents and a fill one behind the other, each for its part of the answer."""
+    """Extents and fills one behind the other, each for its part of the answer."""
 
     __slots__ = ("_parts",)
 
     def __init__(self) -> None:
-        self._parts: list[tuple[ExtentSource | FillSource, Interval]] = []
+        self._parts: list[tuple[PartSource, Interval]] = []
 
-    def add(self, source: ExtentSource | FillSource, interval: Interval) -> None:
+    def add(self, source: PartSource, interval: Interval) -> None:
         """The next part; the source is ours to close."""
         self._parts.append((source, interval))
 
@@ -153,6 +161,7 @@ class PiecedSource:
         for source, part in self._parts:
             if isinstance(source, FillSource):
                 await source.prepare(part)
+                return
 
     async def send(self, exchange: Exchange, interval: Interval) -> None:
         """Send the parts in order. Raises AbortedAnswerError when one cannot be completed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastcache._core.ranges import RangeSpec
 from fastcache.model import Headers, Interval, ObjectId
@@ -56,6 +56,19 @@ class ReadRequest:
             return None
         end = self.range.last + 1 if self.range.last is not None else _BEYOND_ANY_OBJECT
         return Interval(self.range.first, end)
+
+    def of(self, interval: Interval) -> ReadRequest:
+        """The same read for just these bytes."""
+        return replace(self, range=RangeSpec(interval.start, interval.end - 1, None), range_field_sent=True)
+
+    def touches(self, interval: Interval) -> bool:
+        """Whether the answer holds some byte of ``interval``, as far as that can be told without the object's size."""
+        if self.part is not None:
+            return False
+        if self.range is None:
+            return True
+        mine = self.absolute_interval()
+        return mine is not None and mine.start < interval.end and interval.start < mine.end
 
     def is_within(self, other: ReadRequest) -> bool:
         """Whether the answer to ``other`` holds every byte of the answer to this one, judged before either size is

@@ -65,3 +65,18 @@ def divided(spans: Iterable[Interval], requests: int, least: int) -> list[Interv
         middle = piece.start + piece.length // 2 // least * least
         pieces[longest : longest + 1] = [Interval(piece.start, middle), Interval(middle, piece.end)]
     return pieces
+
+
+def remaining(interval: Interval, taken: Iterable[Interval]) -> list[Interval]:
+    """What of ``interval`` lies outside of ``taken``, ascending; those may overlap and come in any order."""
+    left = []
+    position = interval.start
+    for start, end in sorted(taken):
+        if start >= interval.end:
+            break
+        if start > position:
+            left.append(Interval(position, start))
+        position = max(position, end)
+    if position < interval.end:
+        left.append(Interval(position, interval.end))
+    return left
