@@ -26,6 +26,7 @@ DEFAULTS = {
     "upstream": "passthrough",
     "credentials": {"kind": "auto", "argument": ""},
     "region": "",
+    "mounts": (),
     "addressing": "auto",
     "authorization": "revalidate",
     "keys": None,

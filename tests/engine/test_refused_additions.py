@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from fastcache.clock import ManualClock
 from fastcache.engine.context import Context
+from fastcache.model import OriginId
 
 
 def test_a_refusal_is_remembered_for_ten_minutes() -> None:
@@ -28,9 +29,11 @@ def test_a_refusal_is_remembered_for_ten_minutes() -> None:
         window_budget=anything,
         max_requests=1,
     )
-    assert not ctx.refuses_additions
-    ctx.note_refused_addition()
+    origin, other = OriginId("http", "origin.test", 80), OriginId("http", "other.test", 80)
+    assert not ctx.refuses_additions(origin)
+    ctx.note_refused_addition(origin)
     clock.advance(599)
-    assert ctx.refuses_additions
+    assert ctx.refuses_additions(origin)
+    assert not ctx.refuses_additions(other)
     clock.advance(2)
-    assert not ctx.refuses_additions
+    assert not ctx.refuses_additions(origin)

@@ -9,9 +9,10 @@ import pytest
 from tests.policy.heads import ADDRESSING, HOST
 
 from fastcache.errors import RequestError
-from fastcache.model import ObjectId, OriginId
+from fastcache.model import OriginId
 from fastcache.policy.mounted_answers import (
     bucket_list_here,
+    fields_there,
     headers_here,
     location_of,
     names_the_bucket,
@@ -30,6 +31,7 @@ MOUNTS = Mounts(
         (b"data", Place(OTHER, b"company-data-2026", "other")),
         (b"copy", Place(OTHER, b"company-copies", "other")),
         (b"private", Place(OTHER, b"private", "theirs")),
+        (b"foreign", Place(DEFAULT, b"foreign", "theirs")),
         (b"short", Place(DEFAULT, b"a-very-long-name")),
         (b"taken", Place(DEFAULT, b"something-else")),
     ],
@@ -53,14 +55,7 @@ def test_a_bucket_is_where_it_is_mounted_or_at_the_default_endpoint() -> None:
     assert MOUNTS.place(b"plain") == Place(DEFAULT, b"plain")
     assert MOUNTS.place(b"company-data-2026") == Place(DEFAULT, b"company-data-2026")
     assert MOUNTS.place(None) == Place(DEFAULT, None)
-    assert MOUNTS.origins == {DEFAULT, OTHER}
     assert Mounts(DEFAULT).place(b"data") == Place(DEFAULT, b"data")
-
-
-def test_what_is_cached_is_filed_under_what_it_is_there() -> None:
-    assert MOUNTS.identity(b"data", b"k", None) == ObjectId(OTHER, b"company-data-2026", b"k")
-    assert MOUNTS.identity(b"short", b"k", b"v") == MOUNTS.identity(b"a-very-long-name", b"k", b"v")
-    assert MOUNTS.identity(b"taken", b"k", None) == ObjectId(DEFAULT, b"something-else", b"k")
 
 
 def test_wrong_mounts_are_refused() -> None:
@@ -209,6 +204,7 @@ def test_an_error_names_the_resource_that_was_asked_for(there: bytes, here: byte
         (b"GET /data/k", 200),
         (b"GET /data/k", 206),
         (b"PUT /data/k", 200),
+        (b"PUT /data/k?partNumber=1&uploadId=u", 200),
         (b"HEAD /data/k", 404),
         (b"GET /data/k", 304),
         (b"GET /data?location", 200),
@@ -235,14 +231,14 @@ BUCKETS = (
 )
 
 
-def listed(*names: bytes, more: bytes = b"") -> dict[str, str | None]:
+def listed(*names: bytes, more: bytes = b"", query: bytes = b"") -> dict[str, str | None]:
     """Names and dates in the list that a client gets of these buckets of the default endpoint."""
     entries = b"".join(
         b"<Bucket><Name>%s</Name><CreationDate>of-%s</CreationDate><BucketArn>arn:aws:s3:::%s</BucketArn></Bucket>"
         % (name, name, name)
         for name in names
     )
-    result = bucket_list_here(MOUNTS, DEFAULT, BUCKETS % (entries, more))
+    result = bucket_list_here(translated(b"GET /" + query), BUCKETS % (entries, more))
     assert b"arn:" not in result
     root = ElementTree.fromstring(result)
     space = "{http://s3.amazonaws.com/doc/2006-03-01/}"
@@ -253,7 +249,7 @@ def listed(*names: bytes, more: bytes = b"") -> dict[str, str | None]:
 
 
 def test_buckets_are_listed_under_every_name_that_reaches_them() -> None:
-    assert listed(b"plain", b"a-very-long-name", b"taken", b"something-else", b"data") == {
+    assert listed(b"plain", b"a-very-long-name", b"taken", b"something-else", b"data", b"foreign") == {
         "plain": "of-plain",
         "a-very-long-name": "of-a-very-long-name",
         "short": "of-a-very-long-name",
@@ -262,15 +258,44 @@ def test_buckets_are_listed_under_every_name_that_reaches_them() -> None:
         "data": None,
         "copy": None,
         "private": None,
+        "foreign": None,
     }
 
 
-def test_what_is_mounted_from_elsewhere_stands_on_the_last_page_only() -> None:
+def test_a_mount_is_listed_even_if_its_endpoints_list_does_not_show_its_bucket() -> None:
+    assert listed() == dict.fromkeys(("copy", "data", "foreign", "private", "short", "taken"))
+
+
+def test_what_no_list_holds_stands_on_its_last_page() -> None:
     token = b"<ContinuationToken>t</ContinuationToken>"
     assert listed(b"plain", more=token) == {"plain": "of-plain"}
+    last = listed(b"plain", query=b"?continuation-token=t")
+    assert last == {"plain": "of-plain", "copy": None, "data": None, "foreign": None, "private": None}
+
+
+def test_a_list_of_names_with_a_prefix_holds_those_that_have_it_here() -> None:
+    assert listed(b"plain", b"a-very-long-name", query=b"?prefix=s") == {"short": "of-a-very-long-name"}
+    assert listed(query=b"?prefix=d%61") == {"data": None}
 
 
 @pytest.mark.parametrize("body", [b"", b"<x/>", b"<ListAllMyBucketsResult/>", b"<!DOCTYPE a><ListAllMyBucketsResult/>"])
 def test_what_is_no_list_of_buckets_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match="the body is not"):
-        bucket_list_here(MOUNTS, DEFAULT, body)
+        bucket_list_here(translated(b"GET /"), body)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b"GET /data?list-type=2", False),
+        (b"GET /", False),
+        (b"POST /data/k?uploadId=u", False),
+        (b"GET /data/k", True),
+        (b"PUT /data/k", True),
+        (b"GET /plain?list-type=2", True),
+    ],
+)
+def test_what_has_to_be_read_here_must_not_come_compressed(line: bytes, kept: bool) -> None:
+    translation = translated(line, b"Accept-Encoding: gzip", b"x-amz-meta-a: b")
+    names = [name for name, _ in fields_there(translation, line.split()[0])]
+    assert names == [b"Host", *([b"Accept-Encoding"] if kept else []), b"x-amz-meta-a"]

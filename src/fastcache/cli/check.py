@@ -11,6 +11,7 @@ import click
 from fastcache.cli.options import settings_command
 from fastcache.clock import SystemClock
 from fastcache.lifecycle.credentials import provider_of, tell_credentials
+from fastcache.lifecycle.mounting import accesses
 from fastcache.lifecycle.settings import Settings, render_effective
 
 
@@ -25,5 +26,6 @@ def check(load: Callable[[], Settings]) -> None:
         click.echo(f"fastcache: note: {notice}", err=True)
     click.echo(render_effective(settings), nl=False)
     if settings.upstream == "sign" or "credentials" in settings.explicit:
-        found = asyncio.run(tell_credentials(provider_of(settings, os.environ, SystemClock())))
-        click.echo(f"# credentials: {found}")
+        for (_, name), access in accesses(settings).items():
+            found = asyncio.run(tell_credentials(provider_of(access, os.environ, SystemClock())))
+            click.echo(f"# credentials{f' for {access.endpoint}' if name else ''}: {found}")

@@ -43,6 +43,6 @@ async def ask_again(ctx: Context, exchange: Exchange, read: ReadRequest, asked: 
     asked.response.abort()
     again = await ask_origin(ctx, exchange, read, ())
     if remember and again.response.head.status != refused:
-        ctx.note_refused_addition()
+        ctx.note_refused_addition(read.object_id.origin)
         _log.warning("the origin answers %d to an added If-None-Match; none is added for a while", refused)
     return again

@@ -18,6 +18,7 @@ from fastcache.observe.access_log import AccessLog
 from fastcache.observe.metrics import Metrics
 from fastcache.policy.admission import Admission, owned_bucket
 from fastcache.policy.freshness import Authorization, Ttls
+from fastcache.policy.mounts import Mounts
 from fastcache.policy.request_class import IdentityOf
 from fastcache.protocol.targets import Addressing
 from fastcache.storage.store import Store
@@ -53,6 +54,8 @@ class Context:
     """Whether objects encrypted with a KMS key are stored and served (SEMANTICS 24)."""
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
     """Other names of buckets, as requests name them, and the bucket each one is (SEMANTICS 2)."""
+    mounts: Mounts | None = None
+    """Buckets that are elsewhere, or have another name there (SEMANTICS 37)."""
     multi_range: bool = False
     """Whether a hit answers several ranges as ``multipart/byteranges`` (SEMANTICS 27)."""
     write_through_max: int = 0
@@ -67,20 +70,19 @@ class Context:
     succeeded: bool = False
     """While draining: another process goes on with the connections that are idle."""
     requests_in_flight: int = 0
-    additions_break_parts: bool = False
-    """The origin answers ``partNumber`` with nonsense beside a validator that matches (SEMANTICS 26)."""
-    _additions_refused_at: float | None = None
+    additions_break_parts: set[OriginId] = field(default_factory=set)
+    """Origins that answer ``partNumber`` with nonsense beside a validator that matches (SEMANTICS 26)."""
+    _additions_refused_at: dict[OriginId, float] = field(default_factory=dict)
     next_number: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
     """Numbers that grow from call to call; those of several workers are drawn from one source."""
     _request_ids: random.Random = field(default_factory=random.Random)
     """Seeded by the system. An id names a request in logs and is no secret, and asking the system for each one gives
     the interpreter lock away, which on a busy cache costs far more than the call."""
 
-    @property
-    def refuses_additions(self) -> bool:
-        """Whether the origin lately answered 400 or 501 to a validator that we added, and something else without it
+    def refuses_additions(self, origin: OriginId) -> bool:
+        """Whether an origin lately answered 400 or 501 to a validator that we added, and something else without it
         (SEMANTICS 13). Tried again after a while: such an answer may have been a passing one."""
-        refused = self._additions_refused_at
+        refused = self._additions_refused_at.get(origin)
         return refused is not None and self.clock.boot() - refused < _REFUSAL_REMEMBERED
 
     @property
@@ -88,9 +90,9 @@ class Context:
         """Whether what goes to the origin goes in our name."""
         return self.gateway is not None and self.gateway.signer is not None
 
-    def note_refused_addition(self) -> None:
-        """Remember that the origin refused an addition of ours."""
-        self._additions_refused_at = self.clock.boot()
+    def note_refused_addition(self, origin: OriginId) -> None:
+        """Remember that an origin refused an addition of ours."""
+        self._additions_refused_at[origin] = self.clock.boot()
 
     @property
     def cuts_off(self) -> bool:
@@ -113,5 +115,13 @@ class Context:
         return lambda bucket, key, version: self.object_id(owned_bucket(owner, bucket), key, version)
 
     def object_id(self, bucket: bytes, key: bytes, version: bytes | None = None) -> ObjectId:
-        """Identity of an object at this worker's origin."""
-        return ObjectId(self.origin, self.aliases.get(bucket, bucket), key, version)
+        """Identity of an object of the bucket that clients call so: what it is there, by whatever name it is asked for.
+        Aliases are names at the endpoint."""
+        origin = self.origin
+        if self.mounts is not None:
+            place = self.mounts.place(bucket)
+            assert place.bucket is not None, "a bucket is mounted on a bucket"
+            origin, bucket = place.origin, place.bucket
+        if origin == self.origin:
+            bucket = self.aliases.get(bucket, bucket)
+        return ObjectId(origin, bucket, key, version)

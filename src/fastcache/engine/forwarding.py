@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
+from fastcache.engine.gateway import Gateway
 from fastcache.engine.signing import ATTEMPTS, Signer, once
+from fastcache.engine.translating import told_here
 from fastcache.model import Headers, Result
 from fastcache.policy.admission import Admission
 from fastcache.policy.cache_status import cache_status_headers
@@ -42,7 +44,7 @@ async def ask(
     if gateway is None or gateway.signer is None:
         response = await _ask_as_client(ctx, exchange, add, without, body)
     else:
-        response = await _ask_in_our_name(ctx, gateway.signer, exchange, add, without, body)
+        response = await _ask_in_our_name(ctx, gateway, exchange, add, without, body)
     exchange.origin_status = response.head.status
     return response
 
@@ -67,10 +69,11 @@ async def _ask_as_client(
 
 
 async def _ask_in_our_name(
-    ctx: Context, signer: Signer, exchange: Exchange, add: Headers, without: frozenset[bytes], body: bytes | None
+    ctx: Context, gateway: Gateway, exchange: Exchange, add: Headers, without: frozenset[bytes], body: bytes | None
 ) -> Response:
-    admission, payload = exchange.admission, exchange.payload
-    assert admission is not None, "what was not admitted asks nothing"
+    assert exchange.admission is not None, "what was not admitted asks nothing"
+    signer, admission = gateway.way(exchange.admission)
+    payload = exchange.payload
     attempt = 0
     while True:
         attempt += 1
@@ -143,7 +146,8 @@ async def ask_again_alone(ctx: Context, exchange: Exchange, add: Headers) -> Res
     if gateway is None or gateway.signer is None:
         return await _send_alone(ctx, head.method, _rendered(ctx, head, add, frozenset()), ctx.pool)
     assert exchange.admission is not None, "what was not admitted asks nothing"
-    own = await gateway.signer.own_request(exchange.admission, add=add)
+    signer, admission = gateway.way(exchange.admission)
+    own = await signer.own_request(admission, add=add)
     return await _send_alone(ctx, own.method, own.head, own.pool)
 
 
@@ -197,8 +201,8 @@ async def _relay(
     watch: Callable[[memoryview], None] | None,
 ) -> None:
     head = response.head
-    headers = forward_response_headers(head) + cache_status_headers(result, forward_status=head.status, detail=detail)
-    framing = _client_framing(head)
+    headers, framing, body = await told_here(exchange, response)
+    headers += cache_status_headers(result, forward_status=head.status, detail=detail)
     if framing is NO_BODY:
         if before_end is not None:
             await before_end()
@@ -208,7 +212,7 @@ async def _relay(
     held: bytes | memoryview | None = None
     if before_end is None or framing != BodyFraming(Framing.LENGTH, 0):
         await exchange.send_head(head.status, headers, framing)
-    while piece := await response.read():
+    while piece := await body.read():
         if watch is not None:
             watch(piece)
         if before_end is None:
@@ -226,11 +230,3 @@ async def _relay(
     if held is not None:
         await exchange.write(held)
     await exchange.end()
-
-
-def _client_framing(head: ResponseHead) -> BodyFraming:
-    if head.framing.kind is Framing.CLOSE:
-        return BodyFraming(Framing.CHUNKED)
-    if head.framing.kind is Framing.NONE:
-        return NO_BODY
-    return head.framing

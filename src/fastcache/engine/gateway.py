@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from fastcache._core.access_keys import AccessKeys
+from fastcache._core.fields import values_by_name
 from fastcache.clock import Clock
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.payload import ClientPayload
 from fastcache.engine.signing import Signer
 from fastcache.errors import RequestError
+from fastcache.model import OriginId
 from fastcache.observe.metrics import Metrics
 from fastcache.policy.access import KeySet
 from fastcache.policy.admission import Admission, Rules, admit, check_deletes
+from fastcache.policy.mounted_answers import fields_there
+from fastcache.policy.mounts import Mounts
 from fastcache.policy.own_request import in_one_reading
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.requests import RequestHead
@@ -31,6 +37,10 @@ class Keys(Protocol):
     def current(self) -> KeySet: ...
 
 
+Sites = Mapping[tuple[OriginId, str], Signer]
+"""Who signs for a place: by its endpoint and the name of its credentials."""
+
+
 class Gateway:
     """One per worker."""
 
@@ -43,8 +53,13 @@ class Gateway:
         metrics: Metrics,
         *,
         hit_keys: AccessKeys | None = None,
+        mounts: Mounts | None = None,
+        sites: Sites | None = None,
     ) -> None:
+        """``sites`` has a signer for every place of ``mounts``, ``signer`` for its default one."""
         self._rules = rules
+        self._mounts = mounts
+        self._sites = sites or {}
         self.hit_keys = hit_keys
         """The keys whose signatures the hit branch checks itself; None where it checks none."""
         self._keys = keys
@@ -65,6 +80,7 @@ class Gateway:
                 exchange.payload = ClientPayload(exchange, admission.verified)
             if admission.deletes_several:
                 await self._check_deletes(exchange, admission)
+            exchange.admission = admission = self._placed(admission)
         except RequestError as error:
             self._metrics.refused("signature" if isinstance(error, SignatureError) else "permission")
             raise
@@ -74,7 +90,25 @@ class Gateway:
         """For the rest of an answer that was begun under a lease: whoever has its beginning may have it."""
         if self.signer is not None:
             head, target = in_one_reading(head, target)
-        return Admission(head, target, trusted=True)
+        return self._placed(Admission(head, target, trusted=True))
+
+    def way(self, admission: Admission) -> tuple[Signer, Admission]:
+        """Who signs a request, and the request in the names of the origin it goes to."""
+        assert self.signer is not None, "asked in our name"
+        translation = admission.translation
+        if translation is None:
+            return self.signer, admission
+        place = translation.place
+        head, fields = admission.head, fields_there(translation, admission.head.method)
+        if fields is not head.headers:
+            head = replace(head, headers=fields, by_name=values_by_name(fields))
+        signer = self._sites[place.origin, place.credentials]
+        return signer, replace(admission, head=head, target=translation.target, translation=None)
+
+    def _placed(self, admission: Admission) -> Admission:
+        if self._mounts is None or self.signer is None:
+            return admission
+        return replace(admission, translation=self._mounts.translate(admission.head, admission.target))
 
     def _key_set(self) -> KeySet | None:
         return None if self._keys is None else self._keys.current

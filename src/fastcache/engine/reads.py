@@ -136,7 +136,8 @@ async def _prove_and_serve(
         return True
     if await complete_and_serve(ctx, store, exchange, read, basis, prover):
         return True
-    unwelcome = ctx.refuses_additions or (read.part is not None and ctx.additions_break_parts)
+    origin = read.object_id.origin
+    unwelcome = ctx.refuses_additions(origin) or (read.part is not None and origin in ctx.additions_break_parts)
     validator = None if unwelcome else validator_to_add(read.conditions, basis.record)
     added: Headers = ((b"If-None-Match", validator),) if validator is not None else ()
     try:
@@ -152,7 +153,7 @@ async def _prove_and_serve(
     if asked.added and asked.response.head.status in REFUSES_ADDITION:
         asked = await ask_again(ctx, exchange, read, asked, remember=True)
     if asked.added and is_broken_part(ctx, store, read, asked):
-        ctx.additions_break_parts = True
+        ctx.additions_break_parts.add(origin)
         _log.warning("the origin breaks answers about parts beside an If-None-Match; none is added to those any more")
         asked = await ask_again(ctx, exchange, read, asked, remember=False)
     if asked.added and asked.response.head.status == 304:

@@ -33,7 +33,7 @@ async def _refresh(ctx: Context, store: Store, exchange: Exchange, read: ReadReq
         record = entry.head
         if record is None:
             return
-        validator = None if ctx.refuses_additions else validator_to_add(read.conditions, record)
+        validator = None if ctx.refuses_additions(read.object_id.origin) else validator_to_add(read.conditions, record)
         token, sent, at = ctx.fences.token(read.object_id), ctx.next_sent(), ctx.clock.boot()
         response = await ask_again_alone(ctx, exchange, () if validator is None else ((b"If-None-Match", validator),))
         try:

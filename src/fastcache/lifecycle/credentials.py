@@ -1,4 +1,4 @@
-"""The credentials that the settings ask for, and what can be told of them."""
+"""The credentials that a setting asks for, and what can be told of them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from collections.abc import Callable, Mapping
 
 from fastcache.clock import Clock
 from fastcache.errors import CredentialsError
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.mounting import Access
 from fastcache.lifecycle.units import format_duration
 from fastcache.observe.redaction import masked_key_id
-from fastcache.protocol.aws_hosts import default_region
 from fastcache.upstream.credentials.choosing import open_credentials
 from fastcache.upstream.credentials.provider import CredentialProvider
 
 
 def provider_of(
-    settings: Settings,
+    access: Access,
     environ: Mapping[str, str],
     clock: Clock,
     on_refresh: Callable[[str], None] = lambda outcome: None,
 ) -> CredentialProvider:
-    """The provider of ``credentials``, not started; ConfigError when there can be none."""
-    region = settings.region or default_region(settings.endpoint.host)
-    return open_credentials(settings.credentials, environ, clock, region=region, on_refresh=on_refresh)
+    """The provider of an access's credentials, not started; ConfigError when there can be none."""
+    region = access.signing_region
+    return open_credentials(access.credentials, environ, clock, region=region, on_refresh=on_refresh)
 
 
 async def tell_credentials(provider: CredentialProvider) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import os
@@ -13,6 +14,7 @@ from fastcache.engine.gateway import Gateway
 from fastcache.engine.signing import Signer
 from fastcache.lifecycle.credentials import provider_of
 from fastcache.lifecycle.key_ring import KeyRing
+from fastcache.lifecycle.mounting import accesses, mounts_of
 from fastcache.lifecycle.settings import Settings
 from fastcache.model import OriginId
 from fastcache.observe.catalogue import GAUGES
@@ -21,6 +23,8 @@ from fastcache.policy.access import KeySet
 from fastcache.policy.admission import Rules
 from fastcache.policy.freshness import Authorization
 from fastcache.policy.own_request import BucketPlace
+from fastcache.upstream.credentials.choosing import Choice
+from fastcache.upstream.credentials.provider import CredentialProvider
 from fastcache.upstream.endpoints import Endpoints
 from fastcache.upstream.pool import Pool
 
@@ -39,7 +43,7 @@ async def running_gateway(
         yield None
         return
     async with contextlib.AsyncExitStack() as stack:
-        keys = signer = hit_keys = None
+        keys = signer = hit_keys = sites = None
         if settings.keys is not None:
             keys = KeyRing(settings.keys, metrics)
             hit_keys = AccessKeys()
@@ -48,16 +52,46 @@ async def running_gateway(
             stack.push_async_callback(keys.close)
             keys.start()
         if rules.signs:
-            endpoints = Endpoints(pool, make_pool)
-            stack.push_async_callback(endpoints.close)
-            credentials = provider_of(settings, os.environ, clock, metrics.credentials_refreshed)
-            stack.push_async_callback(credentials.close)
-            await credentials.start()
-            gauge = GAUGES["fastcache_credentials_expiry_seconds"]
-            metrics.gauge(gauge.name, gauge.help, credentials.seconds_left)
-            place = BucketPlace(settings.addressing)
-            signer = Signer(settings.endpoint, place, credentials, endpoints, clock, region=settings.region)
-        yield Gateway(rules, keys, signer, clock, metrics, hit_keys=hit_keys)
+            sites = await _sites(stack, settings, clock, metrics, Endpoints(pool, make_pool), make_pool)
+            signer = sites[settings.endpoint, ""]
+        yield Gateway(rules, keys, signer, clock, metrics, hit_keys=hit_keys, mounts=mounts_of(settings), sites=sites)
+
+
+async def _sites(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    own: Endpoints,
+    make_pool: Callable[[OriginId], Pool],
+) -> dict[tuple[OriginId, str], Signer]:
+    """Who signs for each place, with credentials that are there; ``own`` is the way to the endpoint."""
+    ways = {settings.endpoint: own}
+    providers: dict[tuple[Choice, str], CredentialProvider] = {}
+    for access in accesses(settings).values():
+        if access.endpoint not in ways:
+            ways[access.endpoint] = Endpoints(make_pool(access.endpoint), make_pool)
+        source = access.credentials, access.signing_region
+        if source not in providers:
+            providers[source] = provider_of(access, os.environ, clock, metrics.credentials_refreshed)
+    for way in ways.values():
+        stack.push_async_callback(way.close)
+    for provider in providers.values():
+        stack.push_async_callback(provider.close)
+    await asyncio.gather(*(provider.start() for provider in providers.values()))
+    gauge = GAUGES["fastcache_credentials_expiry_seconds"]
+    metrics.gauge(gauge.name, gauge.help, lambda: min(provider.seconds_left() for provider in providers.values()))
+    return {
+        place: Signer(
+            access.endpoint,
+            BucketPlace(settings.addressing),
+            providers[access.credentials, access.signing_region],
+            ways[access.endpoint],
+            clock,
+            region=access.region,
+        )
+        for place, access in accesses(settings).items()
+    }
 
 
 def _load(hit_keys: AccessKeys, keys: KeySet) -> None:

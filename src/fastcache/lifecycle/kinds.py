@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import GetCoreSchemaHandler
@@ -204,6 +204,48 @@ def _parse_region(text: str) -> str:
     return text
 
 
+class Mount(NamedTuple):
+    """A bucket under a name of our own."""
+
+    name: str
+    endpoint: OriginId
+    bucket: str
+    credentials: choosing.Choice | None
+    """None for those of the setting ``credentials``."""
+    region: str
+
+
+_MOUNT_FORM = "NAME=URL/BUCKET [credentials=CHOICE] [region=REGION]"
+
+
+def _parse_mount(text: str) -> Mount:
+    place, *options = text.split()
+    name, equals, url = place.partition("=")
+    endpoint, slash, bucket = url.rstrip("/").rpartition("/")
+    if (
+        not equals
+        or not slash
+        or endpoint.endswith("/")
+        or not _BUCKET.fullmatch(name)
+        or not _BUCKET.fullmatch(bucket)
+    ):
+        raise ValueError(f"not a mount; write {_MOUNT_FORM}")
+    given = dict(option.partition("=")[::2] for option in options)
+    if len(given) < len(options) or not given.keys() <= {"credentials", "region"}:
+        raise ValueError(f"the mount {name} has options that are not known, or one twice; write {_MOUNT_FORM}")
+    try:
+        credentials = choosing.parse_choice(given["credentials"]) if "credentials" in given else None
+        return Mount(name, _parse_endpoint(endpoint), bucket, credentials, _parse_region(given.get("region", "")))
+    except ValueError as error:
+        raise ValueError(f"the mount {name}: {error}") from None
+
+
+def _render_mount(mount: Mount) -> str:
+    options = [f"credentials={mount.credentials}"] if mount.credentials is not None else []
+    options += [f"region={mount.region}"] if mount.region else []
+    return " ".join((f"{mount.name}={mount.endpoint}/{mount.bucket}", *options))
+
+
 AUTO = 0
 MOST_WORKERS = 128
 """So many descriptors of inboxes fit into the message that a new process is given."""
@@ -227,6 +269,7 @@ ENDPOINT = Kind("URL", _parse_endpoint)
 NAMES = Kind("names", _parse_name, repeated=True)
 SUFFIXES = Kind("names", _parse_suffix, repeated=True)
 ALIASES = Kind("names", _parse_alias, "=".join, repeated=True)
+MOUNTS = Kind("mounts", _parse_mount, _render_mount, repeated=True)
 NETWORKS = Kind("networks", _parse_network, repeated=True)
 DIRECTORY = Kind("path", _parse_path)
 OPTIONAL_FILE = Kind("path", _parse_optional_path, _render_optional_path)

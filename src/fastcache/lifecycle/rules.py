@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from fastcache.errors import CacheDirectoryError, KeysFileError
 from fastcache.lifecycle import addresses, cache_directory
 from fastcache.lifecycle.keys_file import read_keys_file
+from fastcache.lifecycle.mounting import accesses
 from fastcache.lifecycle.schema import BY_PATH, Settings
+from fastcache.model import OriginId
 from fastcache.protocol.aws_hosts import parse_aws_host
 
 AUTHORIZATIONS = ("revalidate", "none", "verify")
@@ -90,24 +92,42 @@ def _aliases(settings: Settings) -> Iterator[tuple[str, str]]:
             yield "aliases", f"{name} is said to be {bucket}, which is an alias itself; name the bucket behind it"
 
 
-def _region(settings: Settings) -> Iterator[tuple[str, str]]:
-    host = parse_aws_host(settings.endpoint.host)
-    if settings.region and host is not None and host.at(settings.region) is None:
-        yield (
-            "region",
-            f"{settings.endpoint} has no region {settings.region}; write one of the same part of AWS as {host.region}",
-        )
+def _mounts(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.mounts and settings.upstream != "sign":
+        yield "mounts", "passthrough sends every request to the endpoint as it was signed; use upstream: sign"
+    names = [mount.name for mount in settings.mounts]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield "mounts", f"{name} is mounted twice; give one of the two another name"
+    for name in sorted({alias for alias, _ in settings.aliases}.intersection(names)):
+        yield "mounts", f"{name} is an alias too; give the mount another name"
+
+
+def _regions(settings: Settings) -> Iterator[tuple[str, str]]:
+    default = settings.endpoint, ""
+    for place, access in accesses(settings).items():
+        host = parse_aws_host(access.endpoint.host)
+        if access.region and host is not None and host.at(access.region) is None:
+            yield (
+                "region" if place == default else "mounts",
+                f"{access.endpoint} has no region {access.region}; write one of the same part of AWS as {host.region}",
+            )
 
 
 def _ports(settings: Settings) -> Iterator[tuple[str, str]]:
-    port, origin = settings.port, settings.endpoint
+    port = settings.port
     if port and port == settings.admin_port and addresses.overlap(settings.host, settings.admin_host):
         name = "admin-port" if "admin-port" in settings.explicit else "port"
         yield name, f"port and admin-port are both {port} on {settings.host}; give one of them another number"
-    if origin.port == port and addresses.reaches(origin.host, settings.host):
-        yield "endpoint", f"{origin} is this cache itself; give the S3 service behind it, or another port to listen on"
+    yield from _cycles(settings, "endpoint", settings.endpoint)
+    for origin in dict.fromkeys(mount.endpoint for mount in settings.mounts if mount.endpoint != settings.endpoint):
+        yield from _cycles(settings, "mounts", origin)
+
+
+def _cycles(settings: Settings, name: str, origin: OriginId) -> Iterator[tuple[str, str]]:
+    if origin.port == settings.port and addresses.reaches(origin.host, settings.host):
+        yield name, f"{origin} is this cache itself; give the S3 service behind it, or another port to listen on"
     elif origin.port == settings.admin_port and addresses.reaches(origin.host, settings.admin_host):
-        yield "endpoint", f"{origin} is the admin port of this cache; give the S3 service, or another admin-port"
+        yield name, f"{origin} is the admin port of this cache; give the S3 service, or another admin-port"
 
 
 def _sizes(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -151,7 +171,8 @@ _RULES: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
     _keys,
     _open_to_strangers,
     _aliases,
-    _region,
+    _mounts,
+    _regions,
     _ports,
     _sizes,
     _files,

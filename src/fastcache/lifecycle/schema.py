@@ -188,6 +188,11 @@ class Settings(Group):
         description="Region that requests to the origin are signed for; empty for that in the name of an AWS endpoint, "
         "else us-east-1. The region of a bucket that is elsewhere is learnt from the origin.",
     )
+    mounts: Annotated[tuple[kinds.Mount, ...], kinds.MOUNTS] = Field(
+        default=(),
+        description="With `upstream: sign`: buckets of other endpoints, or under other names, each "
+        "`NAME=URL/BUCKET [credentials=CHOICE] [region=REGION]`; without the option they are had with `credentials`.",
+    )
     addressing: Annotated[str, kinds.choice("auto", "path", "virtual")] = Field(
         default="auto",
         description="With `upstream: sign`: whether the origin is told the bucket in the path or in the host name; "

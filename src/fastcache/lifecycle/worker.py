@@ -7,10 +7,9 @@ test, has them to itself, and an admin endpoint of its own.
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from fastcache._core.fences import Fences
 from fastcache._core.hit_log import HitLog
@@ -29,9 +28,11 @@ from fastcache.lifecycle.descriptors import (
 )
 from fastcache.lifecycle.gateway import running_gateway
 from fastcache.lifecycle.inherited import Inherited
+from fastcache.lifecycle.mounting import mounts_of
 from fastcache.lifecycle.settings import Settings
 from fastcache.lifecycle.store_settings import store_settings
 from fastcache.lifecycle.tallies import StoreTally
+from fastcache.model import OriginId
 from fastcache.observe.access_log import AccessLog
 from fastcache.observe.catalogue import GAUGES
 from fastcache.observe.lag import LagSampler
@@ -117,7 +118,12 @@ async def _worker(settings: Settings, inherited: Inherited | None = None) -> Asy
         store = await _open_store(settings, fences, clock, metrics, inherited) if settings.cache else None
         if store is not None:
             stack.push_async_callback(store.close)
-        make_pool = functools.partial(Pool, settings=_upstream_settings(settings), metrics=_OriginMetrics(metrics))
+        pools: list[Pool] = []
+
+        def make_pool(origin: OriginId) -> Pool:
+            pools.append(Pool(origin, settings=_upstream_settings(settings), metrics=_OriginMetrics(metrics)))
+            return pools[-1]
+
         pool = make_pool(settings.endpoint)
         stack.push_async_callback(pool.close)
         access_log = AccessLog(settings.access_log, settings.access_log_file, metrics)
@@ -150,7 +156,7 @@ async def _worker(settings: Settings, inherited: Inherited | None = None) -> Asy
             neighbours=neighbours,
         )
         stack.push_async_callback(frontend.close)
-        _register_gauges(metrics, ctx, frontend)
+        _register_gauges(metrics, ctx, frontend, pools)
         admin_url = ""
         if inherited is None:
             admin = AdminServer(settings.admin_host, settings.admin_port, state.health, metrics)
@@ -240,6 +246,7 @@ def _context(
         max_requests=settings.limits.max_requests_in_flight,
         allow_kms=settings.kms == "allow",
         aliases=bucket_aliases(settings.aliases),
+        mounts=mounts_of(settings),
         multi_range=settings.multi_range == "multipart",
         write_through_backlog=settings.write_through_backlog,
         write_through_max=settings.write_through_max if settings.write_through else 0,
@@ -268,12 +275,12 @@ def _own_names() -> tuple[bytes, ...]:
     return tuple(n.encode("idna") if not n.isascii() else n.encode("ascii") for n in sorted(names) if n)
 
 
-def _register_gauges(metrics: Metrics, ctx: Context, frontend: Frontend) -> None:
+def _register_gauges(metrics: Metrics, ctx: Context, frontend: Frontend, pools: Sequence[Pool]) -> None:
     values: dict[str, Callable[[], float]] = {
         "fastcache_open_connections": frontend.reactor.connections,
         "fastcache_fills_active": ctx.flights.active,
         "fastcache_window_bytes": lambda: ctx.window_budget.used,
-        "fastcache_origin_pool_connections": lambda: ctx.pool.open_connections,
+        "fastcache_origin_pool_connections": lambda: sum(pool.open_connections for pool in pools),
     }
     store = ctx.store
     if store is not None:

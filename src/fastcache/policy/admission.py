@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from fastcache.errors import RequestError
 from fastcache.policy.access import Action, KeySet, Need, needs_of, needs_of_deletes
 from fastcache.policy.freshness import Authorization
+from fastcache.policy.mounts import Translation
 from fastcache.policy.own_request import in_one_reading, is_preflight
 from fastcache.policy.request_class import SAFE_METHODS
 from fastcache.protocol.requests import RequestHead
@@ -52,6 +53,8 @@ class Admission:
     """Of the set of keys by which it was let in."""
     unsigned: bool = False
     """It is answered to anybody, and must not go out in our name."""
+    translation: Translation | None = None
+    """How the origin is asked, where buckets are mounted; all else here is in the client's names."""
 
     @property
     def deletes_several(self) -> bool:

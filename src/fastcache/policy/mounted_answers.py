@@ -6,12 +6,12 @@ error responses".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from fastcache.model import Headers, OriginId
-from fastcache.policy.mounts import Mounts, Translation
+from fastcache.model import Headers
+from fastcache.policy.mounts import Translation
 from fastcache.protocol.s3xml import rename_buckets
 from fastcache.protocol.targets import AddressStyle
 from fastcache.protocol.xml_rewriting import Path, Replace
@@ -39,7 +39,20 @@ def names_the_bucket(translation: Translation, method: bytes, status: int) -> bo
         return status != 304
     if translation.asked.key is None:
         return method == b"GET" and not names & _WITHOUT_NAME
-    return not names.isdisjoint({b"uploads", b"uploadId"})
+    return method in (b"GET", b"POST") and not names.isdisjoint({b"uploads", b"uploadId"})
+
+
+def lists_buckets(translation: Translation, method: bytes, status: int) -> bool:
+    """Whether an answer's body is the list of the default endpoint's buckets."""
+    return method == b"GET" and status == 200 and translation.asked.bucket is None
+
+
+def fields_there(translation: Translation, method: bytes) -> Headers:
+    """The request's fields for its origin, which is not to compress an answer that has to be read here."""
+    headers = translation.headers
+    if not names_the_bucket(translation, method, 200) and not lists_buckets(translation, method, 200):
+        return headers
+    return tuple(field for field in headers if field[0].lower() != b"accept-encoding")
 
 
 _WITHOUT_NAME: Final = frozenset((b"location", b"versioning", b"tagging", b"cors", b"acl", b"encryption"))
@@ -84,13 +97,19 @@ def headers_here(translation: Translation, headers: Headers) -> Headers:
     )
 
 
-def bucket_list_here(mounts: Mounts, origin: OriginId, body: bytes) -> bytes:
-    """The default endpoint's ListBuckets with the names here, and with the buckets that are mounted from elsewhere.
+def bucket_list_here(translation: Translation, body: bytes) -> bytes:
+    """The default endpoint's ListBuckets with the names here, and on its last page with mounts that it does not list.
 
-    Raises ValueError for a document that is not such a list.
+    ``prefix``, which the origin has compared with the names there, is compared with those here too. Raises ValueError
+    for a document that is not such a list.
     """
-    return rename_buckets(
-        body,
-        lambda name: [here.decode() for here in mounts.names(origin, name.encode())],
-        [name.decode() for name in mounts.elsewhere()],
-    )
+    mounts, origin = translation.mounts, translation.place.origin
+    query = {item.name: item.value for item in translation.asked.query.items}
+    prefix = query.get(b"prefix", b"")
+    # Of a list in pages nobody knows what was on those before.
+    unlisted = mounts.elsewhere() if b"continuation-token" in query else mounts.mounted()
+
+    def wanted(names: Iterable[bytes]) -> list[str]:
+        return [name.decode() for name in names if name.startswith(prefix)]
+
+    return rename_buckets(body, lambda name: wanted(mounts.names(origin, name.encode())), wanted(unlisted))

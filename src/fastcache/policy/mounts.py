@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fastcache.errors import RequestError
-from fastcache.model import Headers, ObjectId, OriginId
+from fastcache.model import Headers, OriginId
 from fastcache.protocol.requests import RequestHead
 from fastcache.protocol.targets import AddressStyle, S3Target
 
@@ -30,7 +30,7 @@ class Place:
     bucket: bytes | None
     """None: no bucket, the service itself."""
     credentials: str = ""
-    """The name of the credentials that reach it; empty for those of the default endpoint."""
+    """The name of the credentials, and of the region, by which it is asked; empty for those of the default endpoint."""
 
 
 class Mounts:
@@ -47,12 +47,8 @@ class Mounts:
             if name in self._places:
                 raise ValueError(f"{name!r} is mounted twice")
             self._places[name] = place
-            self._names.setdefault((place.origin, place.bucket), []).append(name)
-
-    @property
-    def origins(self) -> frozenset[OriginId]:
-        """Every endpoint that can be asked."""
-        return frozenset({self._default, *(place.origin for place in self._places.values())})
+            if not place.credentials:
+                self._names.setdefault((place.origin, place.bucket), []).append(name)
 
     def place(self, bucket: bytes | None) -> Place:
         """Where the bucket that clients call so is."""
@@ -62,21 +58,23 @@ class Mounts:
         return Place(self._default, bucket)
 
     def names(self, origin: OriginId, bucket: bytes) -> list[bytes]:
-        """What clients call a bucket of ``origin``: none for one that they cannot reach."""
+        """What clients call a bucket that the default credentials see at ``origin``: none for one out of reach."""
         mounted = self._names.get((origin, bucket), [])
         if origin == self._default and bucket not in self._places:
             return [bucket, *mounted]
         return list(mounted)
 
-    def elsewhere(self) -> list[bytes]:
-        """Names here of buckets that are not the default endpoint's, in order."""
-        return sorted(name for name, place in self._places.items() if place.origin != self._default)
+    def mounted(self) -> list[bytes]:
+        """All mounts, in order."""
+        return sorted(self._places)
 
-    def identity(self, bucket: bytes, key: bytes, version: bytes | None) -> ObjectId:
-        """What an object of the bucket here is filed under: the same by whatever name it is asked for."""
-        place = self.place(bucket)
-        assert place.bucket is not None
-        return ObjectId(place.origin, place.bucket, key, version)
+    def elsewhere(self) -> list[bytes]:
+        """Mounts that no list of the default endpoint's buckets can hold, in order."""
+        return [
+            name
+            for name, place in sorted(self._places.items(), key=lambda item: item[0])
+            if place.origin != self._default or place.credentials
+        ]
 
     def translate(self, head: RequestHead, target: S3Target) -> Translation:
         """How the request is put to the origin that has its bucket.
@@ -85,7 +83,7 @@ class Mounts:
         form that names buckets.
         """
         place = self.place(target.bucket)
-        translation = Translation(target, place, head.headers)
+        translation = Translation(self, target, place, head.headers)
         if translation.renamed:
             _refuse_documents_with_names(head, target)
         if head.get(_COPY_SOURCE) is None:
@@ -117,6 +115,8 @@ class Mounts:
 class Translation:
     """One request as its origin is asked, and what is needed to translate the answer back."""
 
+    mounts: Mounts
+    """Those it was made by."""
     asked: S3Target
     """As the client said it."""
     place: Place

@@ -137,7 +137,7 @@ def _element_name(body: bytes, position: int) -> str | None:
 
 def rename_buckets(body: bytes, names: Callable[[str], Sequence[str]], more: Sequence[str]) -> bytes:
     """A ListAllMyBucketsResult (ListBuckets) with each bucket under each of the names that ``names`` gives for it, none
-    included, and on the last page with ``more``; in the order of names, as S3 lists them.
+    included, and on the last page with what is missing of ``more``; in the order of names, as S3 lists them.
 
     Raises ValueError for a document that is not one.
     """
@@ -148,7 +148,7 @@ def rename_buckets(body: bytes, names: Callable[[str], Sequence[str]], more: Seq
     listed = {name: element for bucket in found[0] for name, element in _renamed(bucket, names)}
     last_page = all(_local_name(child) != "ContinuationToken" for child in root)
     for name in more if last_page else ():
-        listed[name] = _named(Element("Bucket"), name)
+        listed.setdefault(name, _named(Element("Bucket"), name))
     found[0][:] = [listed[name] for name in sorted(listed)]
     namespace = root.tag.rpartition("}")[0].removeprefix("{")
     for element in root.iter():
