@@ -42,6 +42,7 @@ DEFAULTS = {
     "write_through_max": 8 * 2**30,
     "write_through_backlog": 32 * 2**20,
     "upload_expiry": 86400.0,
+    "widen": 0,
     "aliases": (),
     "object_max_age": "ignore",
     "namespace": "global",

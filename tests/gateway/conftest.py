@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MODES = {
     "verify-sign": ("--authorization", "verify", "--upstream", "sign"),
     "none-sign": ("--authorization", "none", "--upstream", "sign"),
+    "verify-sign-widen": ("--authorization", "verify", "--upstream", "sign", "--widen", "1MiB"),
     "verify-passthrough": ("--authorization", "verify"),
     "verify-passthrough-unlisted": ("--authorization", "verify"),
 }
@@ -157,7 +158,7 @@ def start_gate(
             endpoint, directory / "cache", directory / "log", arguments=arguments, environment=environment
         )
         proxies.append(proxy)
-        client = (FULL.access_key, FULL.secret_key) if mode.endswith("sign") else own
+        client = (FULL.access_key, FULL.secret_key) if "-sign" in mode else own
         return Gate(kind, mode, endpoint, proxy, *client, control.body_sent if control else None, control, own)
 
     yield start

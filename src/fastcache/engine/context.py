@@ -11,6 +11,7 @@ from fastcache._core.fences import Fences
 from fastcache.clock import Clock
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.engine.flights import Flights
+from fastcache.engine.forgetting import Forgetting
 from fastcache.engine.gateway import Gateway
 from fastcache.engine.leasing import Lessor
 from fastcache.model import ObjectId, OriginId
@@ -20,6 +21,7 @@ from fastcache.policy.admission import Admission, owned_bucket
 from fastcache.policy.freshness import Authorization, Ttls
 from fastcache.policy.mounts import Mounts
 from fastcache.policy.request_class import IdentityOf
+from fastcache.policy.widening import Widening
 from fastcache.protocol.targets import Addressing
 from fastcache.storage.store import Store
 from fastcache.upstream.pool import Pool
@@ -65,6 +67,10 @@ class Context:
     complete_head: Callable[[ObjectId], Awaitable[None]] | None = None
     """Asks the origin for the header set of an upload that was kept, where this worker may ask on its own; else the
     first read does."""
+    widening: Widening | None = None
+    """Which reads are widened to which blocks, where the request to the origin is ours to choose (SEMANTICS 28)."""
+    unwidened: Forgetting = field(default_factory=Forgetting)
+    """Objects whose widened answers are of no use."""
     flights: Flights = field(default_factory=Flights)
     draining: bool = False
     succeeded: bool = False

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
 
+from fastcache.engine.channel import ClientGoneError
 from fastcache.engine.fill import Fill
 from fastcache.model import Interval, ObjectId
 from fastcache.policy.read_request import ReadRequest
@@ -20,13 +21,20 @@ class Leader:
 
     __slots__ = ("_done", "_flights", "object_id", "read", "sent")
 
-    def __init__(self, flights: Flights, object_id: ObjectId, read: ReadRequest) -> None:
+    def __init__(self, flights: Flights, object_id: ObjectId, read: ReadRequest, *, sent: bool = False) -> None:
         self._flights = flights
         self.object_id = object_id
         self.read = read
-        self.sent = False
+        self.sent = sent
         """Its request is on its way, and asks for just what ``read`` says."""
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __enter__(self) -> Leader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        # A client that left says nothing about the object: one of those who wait leads next.
+        self.land(followable=isinstance(error, asyncio.CancelledError | ClientGoneError))
 
     def land(self, *, followable: bool) -> None:
         """The head is here (or never will be)."""
@@ -51,9 +59,9 @@ class Flights:
         self._tasks: set[asyncio.Task[None]] = set()
         self._behind: set[asyncio.Task[None]] = set()
 
-    def lead(self, object_id: ObjectId, read: ReadRequest) -> Leader:
-        """Announce a request to the origin that others may wait for."""
-        leader = Leader(self, object_id, read)
+    def lead(self, object_id: ObjectId, read: ReadRequest, *, sent: bool = False) -> Leader:
+        """Announce a request to the origin that others may wait for; ``sent`` if it goes out now."""
+        leader = Leader(self, object_id, read, sent=sent)
         self._leaders.setdefault(object_id.digest, []).append(leader)
         return leader
 

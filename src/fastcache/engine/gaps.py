@@ -18,7 +18,7 @@ from fastcache.errors import StorageError
 from fastcache.model import HeadRecord, Interval
 from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
-from fastcache.policy.widening import merged, remaining
+from fastcache.policy.widening import merged, remaining, widened
 from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
 
@@ -34,7 +34,8 @@ class Piece:
 
 @dataclass(slots=True)
 class Gaps:
-    """An answer in pieces, in order. What is at hand is opened, pinned and joined."""
+    """An answer in pieces, in order. What is at hand is opened, pinned and joined; spans may reach beyond the answer,
+    where small reads are widened."""
 
     record: HeadRecord
     answer: LocalAnswer
@@ -105,15 +106,16 @@ def _lay_out(
     wanted: Interval,
 ) -> Gaps:
     """Who brings what. Fills are joined here and now, because they go on while extents are opened."""
-    missing = store.missing(entry, wanted)
+    wide = widened(wanted, record.generation.size, ctx.widening)
+    missing = store.missing(entry, wide)
     shares = _shared_out(missing, usable_fills(ctx, read, record), ctx.follow_wait)
-    brought = [interval for interval, _ in shares]
-    spans = merged(gap for part in missing for gap in remaining(part, brought))
+    gaps = _left(missing, shares)
+    spans = merged(gap for gap in gaps if clipped(gap, wanted).length > 0)
     pieces = [Piece(interval) for stored in remaining(wanted, missing) for interval in remaining(stored, spans)]
     pieces += [Piece(clipped(span, wanted), span=span) for span in spans]
     followed = []
     for share, fill in shares:
-        for interval in remaining(share, spans):
+        for interval in remaining(clipped(share, wanted), spans):
             pieces.append(Piece(interval, FillSource(ctx, read.object_id, fill, interval)))
             followed.append(fill)
     pieces.sort(key=lambda piece: piece.interval)
@@ -148,6 +150,16 @@ def _shared_out(missing: list[Interval], fills: Iterable[Fill], within: float) -
                 left.append(gap)
         missing = left
     return shares
+
+
+def _left(missing: list[Interval], shares: list[tuple[Interval, Fill]]) -> list[Interval]:
+    brought = [interval for interval, _ in shares]
+    return [gap for part in missing for gap in remaining(part, brought)]
+
+
+def not_under_way(ctx: Context, read: ReadRequest, record: HeadRecord, missing: list[Interval]) -> list[Interval]:
+    """What of ``missing`` nobody is fetching."""
+    return _left(missing, _shared_out(missing, usable_fills(ctx, read, record), ctx.follow_wait))
 
 
 async def _open(store: Store, entry: Entry, gaps: Gaps) -> bool:

@@ -14,14 +14,12 @@ A follower in ``revalidate`` is authorised by its own request, never by the lead
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
 
 from fastcache.engine.asking import Asked, ask_again, ask_origin
 from fastcache.engine.basis import Basis, find_basis, prepared
 from fastcache.engine.byteranges import ByterangesSource
-from fastcache.engine.channel import ClientGoneError
 from fastcache.engine.completing import complete_and_serve
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
@@ -36,6 +34,7 @@ from fastcache.engine.lessons import entry_freshness, forget_if_other, learn_fro
 from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import FillSource, Source, send_body, send_stored
 from fastcache.engine.spans import lead_with_gaps
+from fastcache.engine.wide import ask_for_blocks, serve_out_of_blocks, wide_read
 from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
 from fastcache.model import Headers, HeadRecord, Interval, Result
 from fastcache.policy.cache_status import cache_status_headers
@@ -209,21 +208,22 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
     if read.overrides:
         await _ask_alone(ctx, store, exchange, read)
         return True
-    leader = ctx.flights.lead(read.object_id, read)
-    try:
+    blocks = wide_read(ctx, read)
+    with ctx.flights.lead(read.object_id, blocks) as leader:
         if read.may_ask_for_part:
             answered = await lead_with_gaps(ctx, store, exchange, read, leader)
             if answered is not None:
                 return answered
         leader.sent = True
-        asked = await ask_origin(ctx, exchange, read, ())
+        if blocks is read:
+            asked = await ask_origin(ctx, exchange, read, ())
+        else:
+            asked = await ask_for_blocks(ctx, exchange, read, blocks)
+            if asked.response.head.status == 206:
+                if await serve_out_of_blocks(ctx, store, exchange, read, blocks, asked, leader):
+                    return True
+                asked = await ask_again(ctx, exchange, read, asked, remember=False)
         await _take_answer(ctx, store, exchange, read, asked, None, leader)
-    except (asyncio.CancelledError, ClientGoneError):
-        # The leader's client left, which says nothing about the object: one of those who wait leads next.
-        leader.land(followable=True)
-        raise
-    finally:
-        leader.land(followable=False)
     return True
 
 

@@ -3,7 +3,7 @@
 The first one is asked for before the head goes out and decides whether the answer can be given at all. The others are
 on their way meanwhile, at most AT_ONCE of them ahead of what the client has got; what they bring is stored as it comes,
 and as much of it kept in memory as of any fill. One that brings another generation than the head has promised ends the
-connection; one that fails is made up for as any answer that breaks off.
+connection; one that fails is asked for once more, from where it stopped.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _SPEAKS_OF_OBJECT = frozenset({200, 206, 404, 412, 416})
 
 Ask = Callable[[Interval, HeadRecord], Awaitable[Asked]]
 """Sends a request for one span under the record's ETag."""
+
+
+_log = logging.getLogger("fastcache.engine.spans")
 
 
 class OtherGenerationError(FastcacheError):
@@ -91,11 +94,11 @@ class Request:
 class SpanSource:
     """The part of one span that a client gets. ``begin`` first; ``close`` ends the asking too."""
 
-    __slots__ = ("_asked", "_interval", "_request", "_source", "_span", "_task")
+    __slots__ = ("_asked", "_interval", "_request", "_source", "_task", "span")
 
     def __init__(self, request: Request, span: Interval, interval: Interval) -> None:
         self._request = request
-        self._span = span
+        self.span = span
         self._interval = interval
         self._task: asyncio.Task[None] | None = None
         self._source: ExtentSource | FillSource | None = None
@@ -112,12 +115,26 @@ class SpanSource:
         self._source = FillSource(self._request.ctx, self._request.read.object_id, fill, self._interval)
 
     async def send(self, exchange: Exchange, interval: Interval) -> None:
-        """Send the part. Raises OtherGenerationError, or UpstreamError when it cannot be completed."""
+        """Send the part, asking once more for what did not come. Raises OtherGenerationError, or UpstreamError when it
+        cannot be completed."""
+        before = exchange.body_sent()
+        try:
+            await self._send(exchange)
+        except UpstreamError as error:
+            start = interval.start + exchange.body_sent() - before
+            _log.warning("the rest of a span is asked for once more at %d: %s", start, error)
+            self.close()
+            self.span = Interval(start, self.span.end)
+            self._interval = Interval(start, interval.end)
+            self.begin()
+            await self._send(exchange)
+        self.close()
+
+    async def _send(self, exchange: Exchange) -> None:
         if self._task is not None:
             await self._task
         assert self._source is not None, "begun before it is sent"
-        await self._source.send(exchange, interval)
-        self.close()
+        await self._source.send(exchange, self._interval)
 
     def close(self) -> None:
         task, self._task = self._task, None
@@ -135,7 +152,7 @@ class SpanSource:
         for _ in range(_LOOKS):
             if await self._find():
                 return
-            other = request.ctx.flights.asked_for(request.read.object_id, [self._span])
+            other = request.ctx.flights.asked_for(request.read.object_id, [self.span])
             if other is None:
                 break
             await other.head_within(request.ctx.follow_wait)
@@ -161,26 +178,19 @@ class SpanSource:
     async def _ask(self) -> None:
         request = self._request
         ctx, read = request.ctx, request.read
-        leader = ctx.flights.lead(read.object_id, read.of(self._span))
-        leader.sent = True
-        try:
-            asked = await request.ask(self._span, request.record)
-            fill = request.fill_of(self._span, asked, begun=True)
+        with ctx.flights.lead(read.object_id, read.of(self.span), sent=True) as leader:
+            asked = await request.ask(self.span, request.record)
+            fill = request.fill_of(self.span, asked, begun=True)
             if fill is not None:
                 self.fill(fill, asked)
                 leader.land(followable=True)
                 return
-            asked.response.abort()
-            status = asked.response.head.status
-            if status in _SPEAKS_OF_OBJECT:
-                forget(ctx, request.store, read)
-                raise OtherGenerationError(f"the origin answered {status} for the rest of an answer")
-            raise UpstreamError(f"the origin answered {status} for the rest of an answer")
-        except asyncio.CancelledError:
-            leader.land(followable=True)
-            raise
-        finally:
-            leader.land(followable=False)
+        asked.response.abort()
+        status = asked.response.head.status
+        if status in _SPEAKS_OF_OBJECT:
+            forget(ctx, request.store, read)
+            raise OtherGenerationError(f"the origin answered {status} for the rest of an answer")
+        raise UpstreamError(f"the origin answered {status} for the rest of an answer")
 
 
 class GappedSource(PiecedSource):
@@ -202,6 +212,10 @@ class GappedSource(PiecedSource):
     @property
     def first(self) -> SpanSource:
         return self._spans[0]
+
+    @property
+    def asked(self) -> list[Interval]:
+        return [span.span for span in self._spans]
 
     def begin_others(self) -> None:
         """Ask for the spans behind the first."""
@@ -253,7 +267,7 @@ async def serve_with_gaps(
     exchange: Exchange,
     read: ReadRequest,
     gaps: Gaps,
-    leader: Leader | None,
+    leader: Leader,
     *,
     ask: Ask | None = None,
     validation: Headers | None = None,
@@ -264,35 +278,37 @@ async def serve_with_gaps(
     has proved the generation already, and that this client may read it; by default the first span's does.
     """
     request = Request(ctx, store, exchange, read, gaps.record, ask or own_ask(ctx, exchange, read))
-    record, answer, span = gaps.record, gaps.answer, gaps.spans[0]
+    answer, span = gaps.answer, gaps.spans[0]
+    result = Result.MISS if all(piece.source is None for piece in gaps.pieces) else Result.PARTIAL
     source = GappedSource(request, gaps.take())
     try:
         source.begin_others()
-        asked = await request.ask(span, record)
-        fill = request.fill_of(span, asked, begun=False)
+        with ctx.flights.lead(read.object_id, read.of(span), sent=True) as first:
+            asked = await request.ask(span, request.record)
+            fill = request.fill_of(span, asked, begun=False)
+            if fill is not None:
+                source.first.fill(fill, asked)
+                first.land(followable=True)
+                leader.land(followable=True)
         if fill is None:
             source.close()
             return await _refused(ctx, store, exchange, read, asked, leader)
-        source.first.fill(fill, asked)
-        if leader is not None:
-            leader.land(followable=True)
         proof = validation if validation is not None else asked.response.head.headers
-        await send_stored(ctx, exchange, read, fill.record, answer, source, Result.PARTIAL, age=0.0, validation=proof)
+        await send_stored(ctx, exchange, read, fill.record, answer, source, result, age=0.0, validation=proof)
     finally:
         source.close()
     return True
 
 
 async def _refused(
-    ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, asked: Asked, leader: Leader | None
+    ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, asked: Asked, leader: Leader
 ) -> bool:
     """The origin's answer is not the span: whether that is all there is to say to the client."""
     status = asked.response.head.status
     if status == 404 or (status >= 500 and status != 501):
         # It would say the same to the request as the client wrote it.
         learn_from_refusal(ctx, store, read, asked)
-        if leader is not None:
-            leader.land(followable=False)
+        leader.land(followable=False)
         await relay(exchange, asked.response, Result.MISS)
         return True
     asked.response.abort()

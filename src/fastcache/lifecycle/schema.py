@@ -267,6 +267,11 @@ class Settings(Group):
         description="How a hit answers several ranges in one request: with the `whole` object, as S3 does, or with "
         "just those ranges as `multipart/byteranges`. What is not cached the origin answers in its own way.",
     )
+    widen: Annotated[int, kinds.size(0, 64 * MIB)] = Field(
+        default=0,
+        description="Size of the aligned blocks that smaller reads are widened to on a miss, where the client's "
+        "signature does not bind the range: with `upstream: sign` always; 0 asks for no byte that no client asked for.",
+    )
     namespace: Annotated[str, kinds.choice("global", "per-key")] = Field(
         default="global",
         description="Whether a bucket name means one bucket for all (`global`) or one for each access key.",

@@ -38,6 +38,7 @@ from fastcache.observe.catalogue import GAUGES
 from fastcache.observe.lag import LagSampler
 from fastcache.observe.metrics import Metrics
 from fastcache.policy.freshness import Authorization, Ttls
+from fastcache.policy.widening import Widening
 from fastcache.protocol.requests import HeadLimits
 from fastcache.protocol.targets import Addressing, bucket_aliases
 from fastcache.server.admin import AdminServer, Health, Status
@@ -250,6 +251,7 @@ def _context(
         multi_range=settings.multi_range == "multipart",
         write_through_backlog=settings.write_through_backlog,
         write_through_max=settings.write_through_max if settings.write_through else 0,
+        widening=Widening(settings.widen, settings.widen - 1) if settings.widen else None,
     )
 
 

@@ -1,7 +1,7 @@
 """Things that go wrong on purpose: which requests they hit, and what they do to them.
 
-Every fault is one small JSON object: ``kind``, what it matches (``method``, ``bucket``, ``key`` as a prefix), how often
-(``count``, -1 for always), and the parameters of its kind. Kinds are listed in KINDS.
+Every fault is one small JSON object: ``kind``, what it matches (``method``, ``bucket``, ``key`` as a prefix,
+``params``, ``range``), how often (``count``, -1 for always), and the parameters of its kind. Kinds are listed in KINDS.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Fault:
     headers: dict[str, str | None] | None = None
     params: str = ""
     """The name of a query parameter the request must have."""
+    range: str = ""
+    """The Range field the request must have, as a whole."""
 
     def matches(self, request: Request) -> bool:
         """Whether the request is one of those meant."""
@@ -88,6 +90,7 @@ class Fault:
             and (not self.bucket or request.bucket == self.bucket.encode())
             and request.key.startswith(self.key.encode())
             and (not self.params or self.params.encode() in request.params)
+            and (not self.range or self.range.encode() == request.fields.get(b"range"))
         )
 
 
