@@ -43,6 +43,7 @@ DEFAULTS = {
     "write_through_backlog": 32 * 2**20,
     "upload_expiry": 86400.0,
     "widen": 0,
+    "read_ahead": 16 * 1024 * 1024,
     "aliases": (),
     "object_max_age": "ignore",
     "namespace": "global",

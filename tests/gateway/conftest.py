@@ -27,10 +27,11 @@ MODES = {
     "verify-sign": ("--authorization", "verify", "--upstream", "sign"),
     "none-sign": ("--authorization", "none", "--upstream", "sign"),
     "verify-sign-widen": ("--authorization", "verify", "--upstream", "sign", "--widen", "1MiB"),
+    "verify-sign-ahead": ("--authorization", "verify", "--upstream", "sign", "--read-ahead", "16MiB"),
     "verify-passthrough": ("--authorization", "verify"),
     "verify-passthrough-unlisted": ("--authorization", "verify"),
 }
-PATIENT = ("--ttl", "1h", "--fill-detach-after", "60s", "--fill-follow-wait", "30s")
+PATIENT = ("--ttl", "1h", "--fill-detach-after", "60s", "--fill-follow-wait", "30s", "--read-ahead", "0")
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def start_gate(
     def start(kind: str, mode: str) -> Gate:
         directory = tmp_path_factory.mktemp(f"gate-{kind}-{mode}")
         control = None
-        arguments = [*MODES[mode], *PATIENT]
+        arguments = [*PATIENT, *MODES[mode]]
         if kind == "swift":
             tools.require_tool("swift")
             server: SwiftServer = request.getfixturevalue("swift")

@@ -58,6 +58,7 @@ def with_everything() -> Metrics:
     metrics.upload_kept("stored")
     metrics.follower_joined()
     metrics.fill_detached()
+    metrics.read_ahead(700, 30)
     metrics.store_commit(500)
     metrics.store_evicted(2, 800)
     metrics.store_corrupt_file()
@@ -92,6 +93,8 @@ def test_every_report_is_rendered_with_its_value() -> None:
     assert values["fastcache_origin_errors_total", (("kind", "timeout"),)] == 1
     assert values["fastcache_credentials_refreshes_total", (("outcome", "renewed"),)] == 1
     assert values["fastcache_fills_total", (("outcome", "complete"),)] == 1
+    assert values["fastcache_read_ahead_used_bytes_total", ()] == 700
+    assert values["fastcache_read_ahead_wasted_bytes_total", ()] == 30
     assert values["fastcache_store_commit_bytes_total", ()] == 500
     assert values["fastcache_store_evicted_extents_total", ()] == 2
     assert values["fastcache_store_evicted_bytes_total", ()] == 800

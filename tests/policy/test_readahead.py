@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -111,6 +112,34 @@ def test_what_did_not_come_is_given_back_and_asked_for_once_more() -> None:
     assert share.ahead == 2 * MIB
 
 
+def test_a_reader_that_was_answered_elsewhere_goes_on_with_its_scan() -> None:
+    """Hits that nobody tells of: the next read that is told of begins somewhere in what was fetched ahead."""
+    share = Share(BIG)
+    ahead = ReadAhead(BIG, RULE, share)
+    assert scan(ahead, MIB, 2)[1] == Interval(2 * MIB, 4 * MIB)
+    assert ahead.read(Interval(3 * MIB + 5, 4 * MIB), 0.0) == Interval(4 * MIB, 8 * MIB)
+    assert ahead.read(Interval(8 * MIB, 9 * MIB), 0.0) == Interval(9 * MIB, 17 * MIB)
+    assert ahead.read(Interval(18 * MIB, 19 * MIB), 0.0) is None, "beyond what was fetched is another scan"
+    assert (share.used, share.wasted, share.ahead) == (6 * MIB, 0, 8 * MIB)
+
+
+def test_readers_ahead_of_themselves_get_nothing_fetched() -> None:
+    share = Share(BIG)
+    ahead = ReadAhead(BIG, RULE, share)
+    told = [ahead.read(Interval(n * MIB, (n + 1) * MIB), 0.0, alone=False) for n in range(10)]
+    assert told == [None] * 10
+    assert ahead.read(Interval(10 * MIB, 11 * MIB), 0.0) == Interval(11 * MIB, 13 * MIB)
+
+
+def test_what_was_evicted_before_its_reader_came_is_wasted() -> None:
+    share = Share(BIG)
+    ahead = ReadAhead(BIG, RULE, share)
+    scan(ahead, MIB, 2)
+    lost = [Interval(2 * MIB + 10, 2 * MIB + 30), Interval(3 * MIB - 5, 5 * MIB)]
+    ahead.read(Interval(2 * MIB, 3 * MIB), 0.0, lost=lost)
+    assert (share.used, share.wasted) == (MIB - 25, 25)
+
+
 @pytest.mark.parametrize("wanted", [0, -5])
 def test_no_share_is_taken_for_nothing(wanted: int) -> None:
     share = Share(100)
@@ -132,9 +161,9 @@ class Readers(RuleBasedStateMachine):
         self.told: list[tuple[int, Interval]] = []
         self.ends = [0, 0]
 
-    def _read(self, which: int, wanted: Interval) -> None:
+    def _read(self, which: int, wanted: Interval, **told_besides: Any) -> None:
         before = self.share.ahead
-        told = self.objects[which].read(wanted, self.now)
+        told = self.objects[which].read(wanted, self.now, **told_besides)
         self.ends[which] = wanted.end
         if told is not None:
             assert wanted.end <= told.start < told.end <= self.SIZE
@@ -157,6 +186,13 @@ class Readers(RuleBasedStateMachine):
         end = self.ends[which]
         if end > 0:
             self._read(which, Interval(max(0, end - length), end))
+
+    @rule(which=st.integers(0, 1), skip=st.integers(0, 250), length=st.integers(1, 60), alone=st.booleans())
+    def read_further_on(self, which: int, skip: int, length: int, alone: bool) -> None:
+        start = self.ends[which] + skip
+        if start < self.SIZE:
+            lost = [Interval(start, start + length // 3)]
+            self._read(which, Interval(start, min(self.SIZE, start + length)), lost=lost, alone=alone)
 
     @rule(seconds=st.floats(0, 40))
     def wait(self, seconds: float) -> None:

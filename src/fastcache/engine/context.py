@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fastcache._core.fences import Fences
 from fastcache.clock import Clock
+from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.engine.flights import Flights
 from fastcache.engine.forgetting import Forgetting
 from fastcache.engine.gateway import Gateway
 from fastcache.engine.leasing import Lessor
-from fastcache.model import ObjectId, OriginId
+from fastcache.model import HeadRecord, Interval, ObjectId, OriginId
 from fastcache.observe.access_log import AccessLog
 from fastcache.observe.metrics import Metrics
 from fastcache.policy.admission import Admission, owned_bucket
 from fastcache.policy.freshness import Authorization, Ttls
 from fastcache.policy.mounts import Mounts
+from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.request_class import IdentityOf
 from fastcache.policy.widening import Widening
 from fastcache.protocol.targets import Addressing
@@ -28,6 +32,16 @@ from fastcache.upstream.pool import Pool
 
 _REFUSAL_REMEMBERED = 600.0
 """Seconds for which an origin that refused an added validator gets none."""
+
+
+class Watcher(Protocol):
+    """Is told of every read while it is being answered."""
+
+    def reading(
+        self, exchange: Exchange, read: ReadRequest, record: HeadRecord, interval: Interval, asked: Iterable[Interval]
+    ) -> AbstractContextManager[None]:
+        """``interval`` is sent; ``asked`` is what of it the origin had to be asked for."""
+        ...
 
 
 @dataclass(slots=True)
@@ -71,6 +85,8 @@ class Context:
     """Which reads are widened to which blocks, where the request to the origin is ours to choose (SEMANTICS 28)."""
     unwidened: Forgetting = field(default_factory=Forgetting)
     """Objects whose widened answers are of no use."""
+    watcher: Watcher | None = None
+    """Fetches ahead of readers; None where nothing may be asked that no client asked for."""
     flights: Flights = field(default_factory=Flights)
     draining: bool = False
     succeeded: bool = False

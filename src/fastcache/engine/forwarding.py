@@ -139,15 +139,17 @@ async def _send(
     return response
 
 
-async def ask_again_alone(ctx: Context, exchange: Exchange, add: Headers) -> Response:
+async def ask_again_alone(
+    ctx: Context, exchange: Exchange, add: Headers, without: frozenset[bytes] = frozenset()
+) -> Response:
     """The request of a client that is being answered already, once more for the cache's sake: no body, nobody waits.
     Only what the exchange was begun with is looked at, because it may be over."""
     head, gateway = exchange.head, ctx.gateway
     if gateway is None or gateway.signer is None:
-        return await _send_alone(ctx, head.method, _rendered(ctx, head, add, frozenset()), ctx.pool)
+        return await _send_alone(ctx, head.method, _rendered(ctx, head, add, without), ctx.pool)
     assert exchange.admission is not None, "what was not admitted asks nothing"
     signer, admission = gateway.way(exchange.admission)
-    own = await signer.own_request(admission, add=add)
+    own = await signer.own_request(admission, add=add, without=without)
     return await _send_alone(ctx, own.method, own.head, own.pool)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from fastcache.engine.channel import FileSendError
@@ -152,6 +154,11 @@ class PiecedSource:
     def __init__(self) -> None:
         self._parts: list[tuple[PartSource, Interval]] = []
 
+    @property
+    def asked(self) -> list[Interval]:
+        """What of it the origin is asked for on its behalf."""
+        return []
+
     def add(self, source: PartSource, interval: Interval) -> None:
         """The next part; the source is ours to close."""
         self._parts.append((source, interval))
@@ -210,11 +217,24 @@ async def send_body(
     signature forbids to ask for the rest alone, the request is repeated as long as little of it was sent. Otherwise
     AbortedAnswerError: the connection is reset, never ended cleanly."""
     if source is not None and interval.length:
-        try:
-            await source.send(exchange, interval)
-        except (AbortedAnswerError, UpstreamError) as error:
-            await continue_if_allowed(ctx, exchange, read, record, interval, error)
+        with _watched(ctx, exchange, read, record, interval, source):
+            try:
+                await source.send(exchange, interval)
+            except (AbortedAnswerError, UpstreamError) as error:
+                await continue_if_allowed(ctx, exchange, read, record, interval, error)
     await exchange.end()
+
+
+def _watched(
+    ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, interval: Interval, source: Source
+) -> AbstractContextManager[None]:
+    if ctx.watcher is None:
+        return contextlib.nullcontext()
+    if isinstance(source, PiecedSource):
+        asked = source.asked
+    else:
+        asked = [interval] if exchange.result is Result.MISS else []
+    return ctx.watcher.reading(exchange, read, record, interval, asked)
 
 
 async def continue_if_allowed(

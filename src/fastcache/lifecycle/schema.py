@@ -272,6 +272,11 @@ class Settings(Group):
         description="Size of the aligned blocks that smaller reads are widened to on a miss, where the client's "
         "signature does not bind the range: with `upstream: sign` always; 0 asks for no byte that no client asked for.",
     )
+    read_ahead: Annotated[int, kinds.size(0, GIB)] = Field(
+        default=16 * MIB,
+        description="With `upstream: sign`: how far ahead of reads that follow each other an object is fetched, at "
+        "most; 0 fetches nothing ahead.",
+    )
     namespace: Annotated[str, kinds.choice("global", "per-key")] = Field(
         default="global",
         description="Whether a bucket name means one bucket for all (`global`) or one for each access key.",

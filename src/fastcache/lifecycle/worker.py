@@ -17,6 +17,7 @@ from fastcache._core.hits import Hits
 from fastcache._core.leases import Leases
 from fastcache._core.sigv4 import Verifier
 from fastcache.clock import SystemClock
+from fastcache.engine.ahead import ReadingAhead
 from fastcache.engine.context import Context
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.engine.leasing import GRANTS, Lessor
@@ -55,6 +56,8 @@ from fastcache.upstream.settings import UpstreamSettings
 _LEAD_SHARE = 20
 """A fill is at most a twentieth of the tier ahead of its readers (DESIGN section 2)."""
 _LEAD_FLOOR = 512 * 1024
+_AHEAD_SHARE = 20
+"""What is fetched ahead of all readers together is at most a twentieth of the tier."""
 _IDLE_CACHE_FILES = 1024
 """Cache files kept open without a reader, where the limit of open files allows it."""
 
@@ -131,6 +134,7 @@ async def _worker(settings: Settings, inherited: Inherited | None = None) -> Asy
         stack.callback(access_log.close)
         ctx = _context(settings, pool, store, fences, clock, metrics, access_log)
         ctx.gateway = await stack.enter_async_context(running_gateway(settings, clock, metrics, pool, make_pool))
+        ctx.watcher = _read_ahead(settings, ctx)
         stack.push_async_callback(ctx.flights.close)
         if inherited is not None and inherited.generations is not None:
             ctx.next_number = inherited.generations.next_sent
@@ -253,6 +257,13 @@ def _context(
         write_through_max=settings.write_through_max if settings.write_through else 0,
         widening=Widening(settings.widen, settings.widen - 1) if settings.widen else None,
     )
+
+
+def _read_ahead(settings: Settings, ctx: Context) -> ReadingAhead | None:
+    """What fetches ahead of readers, where requests of our own can be made for that."""
+    if not ctx.signs or ctx.store is None or not settings.read_ahead:
+        return None
+    return ReadingAhead(ctx, ctx.store, settings.read_ahead, settings.cache_size // _AHEAD_SHARE)
 
 
 def _hit_branch(

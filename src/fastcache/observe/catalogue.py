@@ -68,6 +68,10 @@ FILLS_DETACHED = Counter(
 )
 STORE_COMMITS = Counter("fastcache_store_commits_total", "Extents and small objects committed.")
 STORE_COMMIT_BYTES = Counter("fastcache_store_commit_bytes_total", "Object bytes committed.")
+AHEAD_USED = Counter("fastcache_read_ahead_used_bytes_total", "Bytes fetched ahead of a reader that then came.")
+AHEAD_WASTED = Counter(
+    "fastcache_read_ahead_wasted_bytes_total", "Bytes fetched ahead that nobody came for, or that were evicted before."
+)
 STORE_EVICTED = Counter("fastcache_store_evicted_extents_total", "Extents evicted to make room.")
 STORE_EVICTED_BYTES = Counter("fastcache_store_evicted_bytes_total", "Bytes on disk freed by eviction.")
 STORE_CORRUPT = Counter("fastcache_store_corrupt_files_total", "Cache files found wrong in any field and discarded.")
@@ -91,6 +95,8 @@ PLAIN_COUNTERS = (
     FILLS_STARTED,
     FOLLOWERS,
     FILLS_DETACHED,
+    AHEAD_USED,
+    AHEAD_WASTED,
     STORE_COMMITS,
     STORE_COMMIT_BYTES,
     STORE_EVICTED,

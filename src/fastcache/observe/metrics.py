@@ -191,6 +191,11 @@ class Metrics:
         """An upload that was to be kept ended; ``outcome`` is ``stored`` or a word for why not."""
         self._count_word(catalogue.UPLOADS_KEPT.name, outcome)
 
+    def read_ahead(self, used: int, wasted: int) -> None:
+        """What became of so many bytes more that were fetched ahead."""
+        self._add(catalogue.AHEAD_USED.name, used)
+        self._add(catalogue.AHEAD_WASTED.name, wasted)
+
     # -- storage
 
     def store_commit(self, n: int) -> None:

@@ -1,12 +1,15 @@
 """What to fetch before it is asked for: the continuation of reads that follow each other.
 
 A scan is recognised by reads that begin where the one before ended; then a window ahead of it is fetched, which doubles
-as long as the reader goes on. What is ahead of all readers together is bounded, and what nobody came for is counted.
+as long as the reader goes on. A read that begins somewhere in what was fetched ahead goes on with its scan as well: who
+answered what lies between does not have to tell. What is ahead of all readers together is bounded, and what nobody came
+for is counted.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastcache.model import Interval
@@ -42,7 +45,7 @@ class Share:
         self.fetched = 0
         self.used = 0
         self.wasted = 0
-        """Fetched for a scan that ended before."""
+        """Fetched for a scan that ended before, or gone from the cache when its reader came."""
 
     def take(self, wanted: int) -> int:
         granted = max(0, min(wanted, self.limit - self.ahead))
@@ -94,19 +97,23 @@ class ReadAhead:
     def __len__(self) -> int:
         return len(self._scans)
 
-    def read(self, wanted: Interval, now: float) -> Interval | None:
+    def read(
+        self, wanted: Interval, now: float, *, lost: Iterable[Interval] = (), alone: bool = True
+    ) -> Interval | None:
         """Somebody reads ``wanted``, not empty: what to have fetched beyond it now, if anything.
 
-        What of that is here already is the caller's to leave out.
+        What of that is here already is the caller's to leave out. ``lost`` (ascending, apart) is what had to be asked
+        for although it may have been fetched ahead. A reader that is not ``alone``, because the read before this one is
+        still being answered, is ahead of itself: nothing is fetched for it.
         """
         self._end_idle(now)
-        scan = self._scans.pop(wanted.start, None)
+        scan = self._scans.pop(self._position_of(wanted.start), None)
         if scan is None:
             self._keep(_Scan(wanted.end, wanted.end, now))
             return None
-        self._advance(scan, wanted.end, now)
+        self._advance(scan, wanted.end, now, lost)
         self._keep(scan)
-        if scan.reads < self._rule.adjacent or 2 * scan.ahead > scan.window > 0:
+        if not alone or scan.reads < self._rule.adjacent or 2 * scan.ahead > scan.window > 0:
             return None
         return self._extend(scan, wanted.length)
 
@@ -125,8 +132,19 @@ class ReadAhead:
         while self._scans:
             self._end(self._scans.popitem(last=False)[1])
 
-    def _advance(self, scan: _Scan, end: int, now: float) -> None:
-        self._share.use(min(end, scan.reach) - scan.position)
+    def _position_of(self, start: int) -> int:
+        """Where the scan is that a read from ``start`` goes on with; ``start`` when there is none."""
+        if start not in self._scans:
+            for scan in self._scans.values():
+                if scan.position < start <= scan.reach:
+                    return scan.position
+        return start
+
+    def _advance(self, scan: _Scan, end: int, now: float, lost: Iterable[Interval]) -> None:
+        reached = min(end, scan.reach)
+        wasted = sum(max(0, min(gap.end, reached) - max(gap.start, scan.position)) for gap in lost)
+        self._share.use(reached - scan.position - wasted)
+        self._share.waste(wasted)
         scan.position = end
         scan.reach = max(scan.reach, end)
         scan.moved_at = now

@@ -1,0 +1,158 @@
+"""A reader that goes on finds what follows: fetched once, in time, and never the bytes of another generation."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.gateway.conftest import Gate, StartGate
+from tests.gateway.objects import KEY, Remote, Remotes
+
+from fastcache.origin.process import OriginProcess
+
+MIB = 1024 * 1024
+KIB = 1024
+STEP = 256 * KIB
+
+
+@pytest.fixture
+def gate(start_gate: StartGate, origin: OriginProcess) -> Gate:
+    return start_gate("own", "verify-sign-ahead")
+
+
+@pytest.fixture
+def remote(gate: Gate) -> Remotes:
+    """``remote(size)``: a new object behind a gateway that reads ahead."""
+    return functools.partial(Remote.make, gate)
+
+
+def scan(r: Remote, end: int, *, start: int = 0, step: int = STEP, generation: int = 1) -> None:
+    for at in range(start, end, step):
+        r.check((at, min(at + step, r.size)), generation)
+
+
+def counted(r: Remote, what: str) -> int:
+    return int(r.gate.proxy.metric(f"fastcache_read_ahead_{what}_bytes_total"))
+
+
+def test_two_reads_that_follow_each_other_bring_what_comes_next(remote: Remotes) -> None:
+    r = remote(20 * MIB)
+    scan(r, 2 * STEP)
+    r.settle()
+    assert r.asked == [(0, STEP), (STEP, 2 * STEP), (2 * STEP, 2 * STEP + MIB)]
+    r.control.reset()
+    answer = r.check((2 * STEP, 3 * STEP))
+    assert answer.get(b"x-cache") == b"HIT"
+    assert r.asked == []
+
+
+@pytest.mark.parametrize("step", [64 * KIB, STEP, 3 * MIB + 1])
+def test_a_scan_to_the_end_moves_every_byte_once(remote: Remotes, step: int) -> None:
+    r = remote(20 * MIB + 7)
+    used, wasted = counted(r, "used"), counted(r, "wasted")
+    scan(r, r.size, step=step)
+    r.settle()
+    spans = r.asked
+    assert (spans[0], spans[-1]) == ((0, step), (spans[-1][0], r.size))  # type: ignore[index]
+    assert all(left[1] == right[0] for left, right in itertools.pairwise(spans))  # type: ignore[index]
+    assert r.moved == r.size
+    assert len(spans) <= 10, "the windows did not grow"
+    assert max(end - start for start, end in filter(None, spans)) <= 16 * MIB
+    assert counted(r, "used") - used <= r.size - 2 * step
+    assert counted(r, "used") > used
+    assert counted(r, "wasted") == wasted
+
+
+def test_a_reader_that_catches_up_joins_what_is_on_its_way(remote: Remotes) -> None:
+    r = remote(6 * MIB)
+    r.control.settings(bandwidth_connection=4 * MIB, latency=0.02)
+    scan(r, r.size)
+    r.control.settings(bandwidth_connection=0, latency=0)
+    r.settle()
+    assert r.moved == r.size
+
+
+def test_reads_here_and_there_bring_nothing_else(remote: Remotes) -> None:
+    r = remote(20 * MIB)
+    for at in (0, 9, 3, 12, 6, 15, 1, 18):
+        r.check((at * MIB, at * MIB + STEP))
+    r.settle()
+    assert r.moved == 8 * STEP
+
+
+def test_parts_side_by_side_bring_nothing_else(remote: Remotes) -> None:
+    """A parallel download asks for its parts before those in front of them have come."""
+    r = remote(20 * MIB)
+    r.control.settings(latency=0.3)
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(r.check, (at * MIB, (at + 1) * MIB)) for at in range(8)]:
+            future.result()
+    r.control.settings(latency=0)
+    r.settle()
+    assert r.asked == [(at * MIB, (at + 1) * MIB) for at in range(8)]
+
+
+def test_whole_objects_and_parts_of_them_that_must_be_fresh_bring_nothing_else(remote: Remotes) -> None:
+    r = remote(4 * MIB)
+    for at in range(4):
+        assert r.get((at * STEP, (at + 1) * STEP), **{"Cache-Control": "no-cache"}).status == 206
+    r.check()
+    r.settle()
+    assert r.moved == r.size
+
+
+def test_under_the_clients_own_signature_nothing_is_fetched_ahead(start_gate: StartGate, origin: OriginProcess) -> None:
+    r = Remote.make(start_gate("own", "verify-passthrough"), 20 * MIB)
+    scan(r, 2 * MIB)
+    r.settle()
+    assert r.moved == 2 * MIB
+
+
+def test_a_write_ends_what_is_being_fetched_and_nothing_old_is_left(remote: Remotes) -> None:
+    r = remote(40 * MIB)
+    scan(r, 8 * MIB, step=2 * MIB)
+    r.settle()
+    r.control.settings(bandwidth_connection=2 * MIB)
+    scan(r, 16 * MIB, start=8 * MIB, step=2 * MIB)
+    before = r.moved
+    assert r.gate.raw("PUT", r.target, body=b"another content").status == 200
+    r.control.settings(bandwidth_connection=0)
+    r.settle()
+    assert r.moved - before < 16 * MIB, "it was fetched to its end all the same"
+    assert r.get().body == b"another content"
+    assert r.get((1, 5)).body == b"noth"
+
+
+def test_a_scan_of_an_object_that_is_overwritten_goes_on_with_the_new_one(remote: Remotes) -> None:
+    r = remote(20 * MIB)
+    wasted = counted(r, "wasted")
+    scan(r, 2 * STEP)
+    r.settle()
+    r.control.flip(r.bucket, KEY)
+    assert r.get((0, STEP), **{"Cache-Control": "no-cache"}).body == r.content((0, STEP), 2)
+    scan(r, r.size, start=STEP, generation=2)
+    assert counted(r, "wasted") - wasted == MIB, "what was fetched of the old one"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 412},
+        {"kind": "status", "status": 403, "code": "AccessDenied"},
+        {"kind": "cut-body", "after": 300 * KIB},
+        {"kind": "cut"},
+        {"kind": "ignore-range"},
+        {"kind": "etag", "value": '"another"'},
+    ],
+    ids=lambda fault: "-".join(str(value) for value in fault.values()),
+)
+def test_what_cannot_be_fetched_ahead_is_asked_for_by_its_reader(remote: Remotes, fault: dict[str, object]) -> None:
+    r = remote(8 * MIB)
+    r.control.fault(key=KEY, range=f"bytes={2 * STEP}-{2 * STEP + MIB - 1}", **fault)  # type: ignore[arg-type]
+    scan(r, r.size)
+    r.settle()
+    assert r.moved <= 2 * r.size
+    r.check()
