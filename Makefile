@@ -16,7 +16,7 @@ BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check
 SWIFT := .cache/swift-venv
 
-.PHONY: run test test-all lint bench bench-gate bench-micro build clean sanitize sanitize-all fuzz
+.PHONY: run test test-all lint bench bench-parquet bench-gate bench-micro build clean sanitize sanitize-all fuzz
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.stamp-run
@@ -48,6 +48,10 @@ fuzz: $(VENV)/.stamp-fuzz
 bench: $(VENV)/.stamp-dev
 	@tools/need-programs nginx
 	$(BIN)/python -m bench
+
+# Queries over Parquet files through a gateway, before an origin that is 20 ms away.
+bench-parquet: $(VENV)/.stamp-dev
+	$(BIN)/python -m bench.parquet
 
 # Instructions of a hit against those of BASE (default: where this branch left main).
 BASE ?=

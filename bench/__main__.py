@@ -14,10 +14,9 @@ from bench.contests import Outcome, hold
 from bench.findings import Finding
 from bench.machine import describe, describe_congestion, describe_filesystem, describe_load
 from bench.nginx import nginx_program
-from bench.report import document, rows
+from bench.report import PARQUET, RESULTS, document, rows, section_of, with_section
 from bench.servers import on_core
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 _QUICK = {"pairs": 3, "seconds": 0.2, "small_misses": 400}
 
 
@@ -60,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(text)
     output = options.output or (None if options.case or options.quick else RESULTS)
     if output is not None:
-        output.write_text(text)
+        measured_apart = section_of(output.read_text(), PARQUET) if output.exists() else ""
+        output.write_text(with_section(text, PARQUET, measured_apart))
     return 0
 
 

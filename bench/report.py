@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench.contests import Contest, Outcome, Run, Spread
 from bench.findings import Finding
@@ -17,6 +18,23 @@ something to do: where the client is near 100 %, it was the limit and only CPU c
 other work on the machine was. Where fastcache's own origin has work, it shares the client's core: rates of revalidated
 hits and of misses are lower bounds.
 """
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PARQUET = "## Parquet"
+"""The heading of what ``bench.parquet`` measures; whatever stands from here on is its."""
+
+
+def with_section(text: str, heading: str, section: str) -> str:
+    """``text`` with ``section``, which begins with ``heading``, in the place of what stands from that heading on."""
+    before, _, _ = text.partition(f"\n{heading}\n")
+    return before.rstrip("\n") + "\n\n" + section if section else before
+
+
+def section_of(text: str, heading: str) -> str:
+    """What stands in ``text`` from ``heading`` on; empty when it is not there."""
+    _, found, after = text.partition(f"\n{heading}\n")
+    return f"{heading}\n{after}" if found else ""
+
 
 _COLUMNS = (
     "case",

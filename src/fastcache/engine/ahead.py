@@ -20,13 +20,14 @@ from fastcache.engine.asking import Asked
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill import Fill
+from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import ask_again_alone
 from fastcache.engine.gaps import not_under_way
 from fastcache.engine.spans import Ask, Request
 from fastcache.errors import FastcacheError
 from fastcache.model import Generation, Headers, HeadRecord, Interval
 from fastcache.policy.read_request import CONDITION_FIELDS, ReadRequest
-from fastcache.policy.readahead import MIB, ReadAhead, ReadAheadRule, Share
+from fastcache.policy.readahead import ReadAhead, ReadAheadRule, Share
 from fastcache.policy.widening import merged
 from fastcache.storage.store import Store
 
@@ -36,6 +37,8 @@ MOST_FETCHES = 8
 """Windows being fetched at a time; the others are not fetched ahead."""
 MOST_OBJECTS = 1024
 """Objects whose reads are watched; the one that rests longest gives way."""
+_FIRST = 256 * 1024
+"""The least window. Neighbouring columns of a Parquet file look like a scan; this is what is lost by that at most."""
 _MOST_ENDS = 256
 """Reads of an object that are remembered, so that those side by side are known."""
 _WITHOUT = CONDITION_FIELDS | {b"range", b"x-amz-checksum-mode"}
@@ -58,7 +61,7 @@ class ReadingAhead:
         """``most`` bytes ahead of one reader, ``share`` of all together."""
         self._ctx = ctx
         self._store = store
-        self._rule = ReadAheadRule(first=min(MIB, most), most=most)
+        self._rule = ReadAheadRule(first=min(_FIRST, most), most=most)
         self._share = Share(share)
         self._objects: OrderedDict[bytes, _Watched] = OrderedDict()
         self._fetches = 0
@@ -116,21 +119,35 @@ class ReadingAhead:
             ahead.failed(wanted)
             return
         self._fetches += 1
-        self._ctx.flights.spawn(self._fetch(exchange, read, record, ahead, wanted))
+        # Announced at once: the reader's next request may come before this one has been sent.
+        leader = self._ctx.flights.lead(read.object_id, read.of(wanted), sent=True)
+        self._ctx.flights.spawn(self._fetch(exchange, read, record, ahead, wanted, leader))
 
     async def _fetch(
-        self, exchange: Exchange, read: ReadRequest, record: HeadRecord, ahead: ReadAhead, wanted: Interval
+        self,
+        exchange: Exchange,
+        read: ReadRequest,
+        record: HeadRecord,
+        ahead: ReadAhead,
+        wanted: Interval,
+        leader: Leader,
     ) -> None:
         """Fetch what of ``wanted`` is neither here nor on its way."""
         came = wanted.start
         try:
-            missing = self._store.missing(await self._store.lookup(read.object_id), wanted)
-            for span in merged(not_under_way(self._ctx, read, record, missing)):
-                came = await self._fetch_span(exchange, read, record, span)
-                if came < span.end:
+            with leader:
+                spans = await self._spans(read, record, wanted, leader)
+                came = spans[0].start if spans else wanted.end
+                fill = await self._asked(exchange, read, record, spans[0]) if spans else None
+                leader.land(followable=fill is not None or not spans)
+            while fill is not None:
+                await self._take(fill)
+                came = fill.watermark
+                if not fill.complete:
                     break
-            else:
-                came = wanted.end
+                del spans[0]
+                came = spans[0].start if spans else wanted.end
+                fill = await self._asked(exchange, read, record, spans[0]) if spans else None
         except FastcacheError as error:
             _log.info("nothing is fetched ahead: %s", error)
         finally:
@@ -138,21 +155,29 @@ class ReadingAhead:
             if came < wanted.end:
                 ahead.failed(Interval(came, wanted.end))
 
-    async def _fetch_span(self, exchange: Exchange, read: ReadRequest, record: HeadRecord, span: Interval) -> int:
-        """Up to where it came."""
-        ctx, object_id = self._ctx, read.object_id
-        request = Request(ctx, self._store, exchange, read, record, self._ask(exchange, read))
-        with ctx.flights.lead(object_id, read.of(span), sent=True) as leader:
-            asked = await request.ask(span, record)
-            fill = request.fill_of(span, asked, begun=False)
-            if fill is None:
-                asked.response.abort()
-                if asked.response.head.status == 412:
-                    self._store.drop(object_id)
-                return span.start
-            leader.land(followable=True)
-        await self._take(fill, span)
-        return fill.watermark
+    async def _spans(self, read: ReadRequest, record: HeadRecord, wanted: Interval, leader: Leader) -> list[Interval]:
+        """What is to be asked for, when those who asked before have their answers."""
+        ctx = self._ctx
+        while True:
+            missing = self._store.missing(await self._store.lookup(read.object_id), wanted)
+            spans = merged(not_under_way(ctx, read, record, missing))
+            other = ctx.flights.asked_for(read.object_id, spans, before=leader)
+            if other is None:
+                return spans
+            await other.head_within(ctx.follow_wait)
+            if not other.landed:
+                return []  # too slow to be waited for, and to be asked for beside it
+
+    async def _asked(self, exchange: Exchange, read: ReadRequest, record: HeadRecord, span: Interval) -> Fill | None:
+        """The fill of ``span``; None when the origin answers something else."""
+        request = Request(self._ctx, self._store, exchange, read, record, self._ask(exchange, read))
+        asked = await request.ask(span, record)
+        fill = request.fill_of(span, asked, begun=False)
+        if fill is None:
+            asked.response.abort()
+            if asked.response.head.status == 412:
+                self._store.drop(read.object_id)
+        return fill
 
     def _ask(self, exchange: Exchange, read: ReadRequest) -> Ask:
         async def ask(span: Interval, record: HeadRecord) -> Asked:
@@ -167,9 +192,9 @@ class ReadingAhead:
 
         return ask
 
-    async def _take(self, fill: Fill, span: Interval) -> None:
+    async def _take(self, fill: Fill) -> None:
         """Keep the fill going until its end, as long as what comes is stored for somebody."""
-        follower = fill.attach(span)
+        follower = fill.attach(fill.interval)
         try:
             while await fill.until_readable(follower):
                 if not fill.ended and not (fill.is_stored and self._ctx.fences.is_current(fill.object_id, fill.token)):

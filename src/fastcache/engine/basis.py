@@ -61,13 +61,13 @@ async def _look(ctx: Context, store: Store, entry: Entry, read: ReadRequest, rec
         return Basis(record, answer, None, followed=False)
     source = await _open(store, entry, interval)
     if source is None:
-        under_way = ctx.flights.is_storing(read.object_id)
+        under_way = ctx.flights.is_storing(read.object_id, interval)
         basis = await _follow(ctx, store, entry, read, record, answer, interval)
         if basis is not None or not under_way:
             return basis
         # What has arrived but is not committed yet is not worth another transfer: wait for it and look again, also when
         # the fill was through and forgotten in the meantime.
-        await ctx.flights.settled(read.object_id, ctx.follow_wait)
+        await ctx.flights.settled(read.object_id, interval, ctx.follow_wait)
         if entry.head is not record:
             return None
         source = await _open(store, entry, interval)
@@ -78,10 +78,11 @@ async def _open_several(
     ctx: Context, store: Store, entry: Entry, read: ReadRequest, record: HeadRecord, answer: LocalAnswer
 ) -> Basis | None:
     """Several ranges, each from extents; what has arrived and is not committed yet is waited for."""
-    under_way = ctx.flights.is_storing(read.object_id)
+    assert answer.interval is not None, "it is what lies around the ranges"
+    under_way = ctx.flights.is_storing(read.object_id, answer.interval)
     ranges = await open_ranges(store, entry, record, read, answer.ranges)
     if ranges is None and under_way:
-        await ctx.flights.settled(read.object_id, ctx.follow_wait)
+        await ctx.flights.settled(read.object_id, answer.interval, ctx.follow_wait)
         ranges = await open_ranges(store, entry, record, read, answer.ranges)
     return None if ranges is None else Basis(record, answer, ranges, followed=False)
 

@@ -16,6 +16,10 @@ _NO_WAIT = 2.0
 _NO_WAIT_LIMIT = 10_000
 
 
+def overlap(left: Interval, right: Interval) -> bool:
+    return left.start < right.end and right.start < left.end
+
+
 class Leader:
     """A request on its way to the origin; its head releases everyone who waits, all at once."""
 
@@ -41,6 +45,10 @@ class Leader:
         if not self._done.done():
             self._done.set_result(None)
             self._flights.landed(self, followable=followable)
+
+    @property
+    def landed(self) -> bool:
+        return self._done.done()
 
     async def head_within(self, seconds: float) -> None:
         """Wait for the head, at most ``seconds``."""
@@ -113,10 +121,15 @@ class Flights:
                 return leader
         return None
 
-    def asked_for(self, object_id: ObjectId, intervals: Iterable[Interval]) -> Leader | None:
-        """A request that was sent and will bring some of the bytes in ``intervals``."""
+    def asked_for(
+        self, object_id: ObjectId, intervals: Iterable[Interval], *, before: Leader | None = None
+    ) -> Leader | None:
+        """A request that was sent and will bring some of the bytes in ``intervals``; only one that was announced
+        ``before``, so that no two wait for each other."""
         wanted = tuple(intervals)
         for leader in self._awaitable(object_id.digest):
+            if leader is before:
+                return None
             if leader.sent and any(leader.read.touches(interval) for interval in wanted):
                 return leader
         return None
@@ -162,17 +175,20 @@ class Flights:
         if not storing:
             del self._storing[digest]
 
-    def is_storing(self, object_id: ObjectId) -> bool:
-        """Whether bytes of the object are on their way to the disk."""
-        return object_id.digest in self._fills or object_id.digest in self._storing
+    def is_storing(self, object_id: ObjectId, interval: Interval) -> bool:
+        """Whether bytes of ``interval`` may be on their way to the disk."""
+        if object_id.digest in self._storing:
+            return True
+        return any(overlap(fill.interval, interval) for fill in self.fills_of(object_id))
 
     def fills_of(self, object_id: ObjectId) -> tuple[Fill, ...]:
         """Fills of an object, oldest first."""
         return tuple(self._fills.get(object_id.digest, ()))
 
-    async def settled(self, object_id: ObjectId, seconds: float) -> None:
-        """Wait until the fills whose transfer has ended, and uploads, are committed, at most ``seconds``."""
-        ended = [fill for fill in self.fills_of(object_id) if fill.ended]
+    async def settled(self, object_id: ObjectId, interval: Interval, seconds: float) -> None:
+        """Wait until the fills of some of ``interval`` whose transfer has ended, and uploads, are committed, at most
+        ``seconds``."""
+        ended = [fill for fill in self.fills_of(object_id) if fill.ended and overlap(fill.interval, interval)]
         storing = self._storing.get(object_id.digest)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -119,8 +119,8 @@ async def _send(
     head = exchange.head
 
     def interim(response: ResponseHead) -> None:
-        if head.http_10:
-            return  # RFC 9110 section 15.2: it does not know what a 1xx is
+        if head.http_10 or exchange.head_sent:
+            return  # RFC 9110 section 15.2: it does not know what a 1xx is, or is in the middle of the answer
         exchange.channel.write_interim(
             render_response_head(response.status, response.reason, forward_response_headers(response))
         )
