@@ -143,6 +143,7 @@ def test_no_request_fails_over_a_few_reloads(front: Front) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_request_fails_over_a_hundred_reloads(front: Front) -> None:
     reading = storm(front, 100)
     assert reading.failures == []

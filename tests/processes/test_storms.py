@@ -42,6 +42,7 @@ def test_a_worker_killed_each_second_costs_its_connections_and_nothing_else(two:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_worker_killed_each_second_for_two_minutes(two: Front) -> None:
     check_kills(two, kill_storm(two, 120), 120)
 
@@ -164,6 +165,7 @@ def test_what_one_worker_has_seen_replaced_no_other_serves_any_more(short: Front
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_long_history_through_the_workers(two: Front) -> None:
     history = through_one_worker(two, 180.0)
     assert history.violations == []
@@ -171,6 +173,7 @@ def test_a_long_history_through_the_workers(two: Front) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_long_history_behind_their_back(short: Front) -> None:
     history = behind_the_caches_back(short, 180.0)
     assert history.violations == []

@@ -13,6 +13,7 @@ import pytest
 from tests.storage.conftest import MIB, Bench, disk_use, eventually, oid, pattern, record, stored_files
 
 from fastcache._core import shared
+from fastcache._core.generations import Generations
 from fastcache._core.shared import Cell, SharedMemory
 from fastcache.model import Interval
 from fastcache.storage import directory, recovery
@@ -53,7 +54,9 @@ class Host:
     def worker(self, place: int) -> Bench:
         bench, memory = self._bench(place)
         reports = Reports(self.reports[0], memory, place)
-        share = Share(memory, place, 100 + place, reports)
+        generations = Generations(memory)
+        bench.sent = iter(generations.next_sent, None)  # type: ignore[assignment]
+        share = Share(memory, place, 100 + place, reports, generations)
         bench.store = SharedStore(self.settings, self._held(), bench.fences, bench.clock, bench.metrics, share, reports)
         self.stores.append(bench)
         return bench
@@ -126,6 +129,45 @@ async def test_a_raised_fence_counts_in_every_store(make_host: Callable[..., Hos
     one.fences.raise_object(oid("k"))
     assert not two.fences.is_current(oid("k"), proof.token)
     assert not two.store.publish_head(oid("k"), record("k", SMALL, 1), proof.token, next(two.sent))
+
+
+async def test_what_one_learns_outdates_what_the_others_have_proved(make_host: Callable[..., Host]) -> None:
+    host = make_host()
+    one, two = host.worker(1), host.worker(2)
+    target = oid("k")
+    tokens = {bench: bench.fences.token(target) for bench in (one, two)}
+    assert two.store.publish_head(target, record("k", 10), tokens[two], 1)
+    assert one.store.publish_head(target, record("k", 10), tokens[one], 2) == tokens[one], (
+        "they agree: nothing is raised"
+    )
+    asked, parallel = one.fences.token(target), one.fences.token(target)
+    renewed = one.store.publish_head(target, record("k", 10, 1), asked, 3)
+    assert renewed is not None
+    assert renewed != asked
+    assert one.fences.is_current(target, renewed)
+    assert not two.fences.is_current(target, tokens[two])
+    assert one.store.publish_head(target, record("k", 10, 1), parallel, 4) == renewed, "what was under way beside it"
+    writer = one.store.begin_fill(target, record("k", 10, 1), parallel, 4, Interval(0, 10))
+    assert writer is not None
+    await writer.discard()
+
+
+async def test_an_answer_that_another_overtook_leaves_nothing_proved(
+    make_host: Callable[..., Host],
+) -> None:
+    host = make_host()
+    one, two = host.worker(1), host.worker(2)
+    target = oid("k")
+    token = two.fences.token(target)
+    assert two.store.publish_head(target, record("k", 10), token, 2)
+    assert not one.store.publish_head(target, record("k", 10, 1), token, 1)
+    assert not two.fences.is_current(target, token)
+    # The other way round: the later request's answer is refused because the earlier one's outdated its token.
+    token = one.fences.token(target)
+    renewed = two.store.publish_head(target, record("k", 10, 2), two.fences.token(target), 3)
+    assert renewed is not None
+    assert not one.store.publish_head(target, record("k", 10, 3), token, 4)
+    assert not two.fences.is_current(target, renewed)
 
 
 async def test_one_that_was_replaced_takes_the_other_generation_from_the_disk(make_host: Callable[..., Host]) -> None:

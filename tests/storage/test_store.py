@@ -166,6 +166,23 @@ async def test_heads_are_taken_only_under_current_fences_and_in_the_order_of_the
     assert entry.validation is None
 
 
+@pytest.mark.parametrize("written", [False, True])
+async def test_after_an_answer_that_comes_too_late_to_be_kept_the_other_generation_must_be_proved_again(
+    bench: Bench, written: bool
+) -> None:
+    """Its client gets it, and the origin may have answered in another order than it was asked."""
+    target, store = oid("k"), bench.store
+    before = bench.fences.token(target)
+    if written:
+        bench.fences.raise_object(target)
+    token = bench.fences.token(target)
+    assert store.publish_head(target, record("k", 10, 1), token, 5)
+    assert not store.publish_head(target, record("k", 10, 2), before, 4)
+    assert not bench.fences.is_current(target, token)
+    entry = await store.lookup(target)
+    assert entry.head == record("k", 10, 1)
+
+
 async def test_ranges_of_one_generation_answered_out_of_order_are_all_current(bench: Bench) -> None:
     """Sixteen parallel reads overtake each other on the way to the origin and back; none of them is a step back."""
     target, store = oid("k"), bench.store

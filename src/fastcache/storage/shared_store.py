@@ -56,14 +56,20 @@ class SharedStore(Store):
 
     def publish_head(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> FenceToken | None:
         agreed = self._agree(oid, record, token, sent)
-        return None if agreed is None else super().publish_head(oid, record, agreed, sent)
+        published = None if agreed is None else super().publish_head(oid, record, agreed, sent)
+        if published is None:
+            self.forget_elsewhere(oid)
+        return published
 
     def validate(self, oid: ObjectId, token: FenceToken, sent: int, at: float) -> bool:
         entry = self._entries.get(oid.digest)
         if entry is None or entry.head is None:
             return False
         agreed = self._agree(oid, entry.head, token, sent)
-        return agreed is not None and super().validate(oid, agreed, sent, at)
+        if agreed is None or not self._fences.is_current(oid, agreed):
+            self.forget_elsewhere(oid)
+            return False
+        return super().validate(oid, agreed, sent, at)
 
     def begin_fill(
         self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int, interval: Interval
@@ -78,7 +84,8 @@ class SharedStore(Store):
         """Nobody answers with what our answer shows to be replaced, nor we with what another's answer does.
 
         Where others may hold another generation for current, all proofs but ours are made outdated. None: an answer to
-        a later request was taken by another process, or the object was written meanwhile.
+        a later request was taken by another process, or the object was written meanwhile. Our client gets the answer
+        all the same, and nobody can tell in which order the origin made them: then no proof at all may count after it.
         """
         token = self._renewed(oid, token)
         if self._generations is None:

@@ -120,15 +120,9 @@ class Store:
 
     def stats(self) -> StoreStats:
         return StoreStats(
-            self.settings.capacity,
-            self._space.used,
-            len(self._entries),
-            len(self._disk.cold),
-            len(self._fills),
-            self._descriptors.idle,
-            self._scanner.finished,
-            self._io.available,
-        )
+            self.settings.capacity, self._space.used, len(self._entries), len(self._disk.cold), len(self._fills),
+            self._descriptors.idle, self._scanner.finished, self._io.available,
+        )  # fmt: skip
 
     # -- looking up
 
@@ -205,17 +199,22 @@ class Store:
         ``sent`` is the number of the origin request that brought it: an answer to an earlier one than the last taken
         is refused unless it is of the current generation, and so is one asked for under a fence raised since.
         """
-        if not self._fences.is_current(oid, token):
-            return None
         entry = self._entry(oid)
-        current = entry.head is not None and entry.head.generation.tag == record.generation.tag
-        if sent < entry.sent:
+        current = entry.is_generation(record.generation.tag)
+        outdated, late = not self._fences.is_current(oid, token), sent < entry.sent
+        if (outdated or late) and not current:
+            if entry.head is not None:
+                # The client gets it all the same, and the origin may have made it after the one that is proved here.
+                self._fences.raise_object(oid)
+            return None
+        if outdated:
+            return None
+        if late and entry.head is not None:
             # Ranges asked for side by side are answered in any order: the same generation is no step back, though what
             # the later request brought, head and proof, stays.
-            if entry.head is not None and current:
-                entry.head = merge_known(entry.head, record)
-                self._disk.settle_soon(entry)
-            return token if current else None
+            entry.head = merge_known(entry.head, record)
+            self._disk.settle_soon(entry)
+            return token
         if entry.head is not None and current:
             entry.head = merge_known(record, entry.head)
         else:
@@ -251,8 +250,7 @@ class Store:
     async def unpublish(self, oid: ObjectId) -> None:
         """Before a write is forwarded: the head must be proved again, here and after a crash.
 
-        Returns when that is on the disk (if anything of the object is), or after two seconds of a disk that does not
-        answer: a restart asks the origin about every head in any case.
+        Returns when that is on the disk (if anything is), or after two seconds of a disk that does not answer.
         """
         entry = self._entry(oid)
         entry.validation = None
@@ -376,8 +374,10 @@ class Store:
             raise ValueError("the interval reaches outside of the object")
         known = self._entries.get(oid.digest)
         if known is None or not known.is_generation(record.generation.tag):
-            if not self.publish_head(oid, record, token, sent):
+            published = self.publish_head(oid, record, token, sent)
+            if published is None:
                 return None
+            token = published
         elif not self._fences.is_current(oid, token):
             return None
         if self._closed or not self._io.available or self._space.disk_is_full or len(self._fills) >= MOST_FILLS:
