@@ -153,7 +153,7 @@ def replayed_headers(
         overridden = {n.lower() for n, _ in fresh}
         kept = tuple(field for field in kept if field[0].lower() not in overridden)
     if not with_volatile:
-        kept = tuple(field for field in kept if not _is_volatile(field[0].lower()))
+        kept = lasting_headers(kept)
     checksums = record.checksums if whole_object and checksum_mode else ()
     return kept + checksums + fresh
 
@@ -163,6 +163,11 @@ def replay_changes_in(record: HeadRecord, *, stored_for: float) -> float | None:
     if stored_for > VOLATILE_AFTER or not any(_is_volatile(name.lower()) for name, _ in record.headers):
         return None
     return VOLATILE_AFTER - stored_for
+
+
+def lasting_headers(headers: Headers) -> Headers:
+    """``headers`` without what changes without a new ETag."""
+    return tuple(field for field in headers if not _is_volatile(field[0].lower()))
 
 
 def not_modified_headers(headers: Headers) -> Headers:

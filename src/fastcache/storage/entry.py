@@ -9,6 +9,7 @@ from fastcache._core.extent_codec import FileHeader
 from fastcache._core.extents import ExtentState
 from fastcache._core.intervals import Intervals
 from fastcache.model import FenceToken, HeadRecord, Identity
+from fastcache.policy.stored_headers import lasting_headers
 from fastcache.storage import layout
 
 DISK_BLOCK = 4096
@@ -169,10 +170,11 @@ class Entry:
         self._voided = voided
 
     def doubt_volatile(self) -> None:
-        """A write was forwarded that may have changed what changes without a new ETag (SEMANTICS 17): nobody vouches
-        any more for when the header set was true, and those fields of it are left out of hits."""
-        if self._head is not None:
-            self._head = replace(self._head, stored_at=0.0)
+        """A write was forwarded that may have changed what changes without a new ETag (SEMANTICS 17): such fields leave
+        the header set until an answer brings it anew."""
+        head = self._head
+        if head is not None and len(headers := lasting_headers(head.headers)) < len(head.headers):
+            self.head = replace(head, headers=headers)
 
     def revoke_leases(self) -> None:
         """End every lease on this entry."""
