@@ -85,7 +85,9 @@ async def _complete_record(
     while await asked.response.read():
         pass  # to its end, so that the connection can be used again
     record = merge_known(judged.record, known)
-    if not store.publish_head(read.object_id, record, asked.token, asked.sent):
+    published = store.publish_head(read.object_id, record, asked.token, asked.sent)
+    if published is None:
         return None
+    asked.token = published
     store.validate(read.object_id, asked.token, asked.sent, asked.at)
     return record

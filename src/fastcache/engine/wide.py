@@ -85,7 +85,9 @@ def _storable(ctx: Context, store: Store, read: ReadRequest, wide: Interval | No
         return None
     present = store.peek(read.object_id)
     record = merge_known(judged.record, present.head if present is not None else None)
-    if not store.publish_head(read.object_id, record, asked.token, asked.sent):
+    published = store.publish_head(read.object_id, record, asked.token, asked.sent)
+    if published is None:
         return None
+    asked.token = published
     store.validate(read.object_id, asked.token, asked.sent, asked.at)
     return Storable(record, judged.interval)
