@@ -47,7 +47,6 @@ FORBIDDEN_WORDS = {"util", "utils", "helper", "helpers", "common", "manager", "m
 MODULE_LINES = 400
 LONG_MODULES: Mapping[str, str] = {
     "fastcache._core.chunked": "one state machine, its table of states and its two faces (C and Python)",
-    "fastcache.observe.metrics": "the façade of the metrics: one short method for each event that is counted",
     "fastcache.storage.store": "the façade of a tier: one method for each thing that the engine asks of it",
 }
 """Module → why it is one thing all the same, although it is longer than ``MODULE_LINES``."""

@@ -1,4 +1,5 @@
-"""What stands before a hit: the recogniser of heads, the index of leases, and the records of the access log."""
+"""What stands before a hit: the recogniser of heads, the origin's consent, the index of leases, and the records of the
+access log."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 
 from tests.fuzz.target import Target
 from tests.hits import signatures
+from tests.hits import test_proof_heads as proofs
 from tests.hits import test_recogniser as recognisers
 from tests.hits.test_leases import NOW, ORIGIN, publish
 
@@ -18,7 +20,7 @@ from fastcache.load.heads import Signer, request_head
 from fastcache.model import ObjectId
 from fastcache.protocol.sigv4 import presign
 
-_RECORD = struct.Struct("=5qQIHBB16s")
+_RECORD = struct.Struct("=5qQIHHBB16s6x")
 _CAPACITY, _MEMO_BYTES, _EXTENTS = 5, 40, 9
 _VERIFIER = signatures.verifier()
 _NAMES = tuple((b"h%d" % (i % 3), b"/b/%d" % i) for i in range(12))
@@ -35,6 +37,11 @@ def signature(data: bytes) -> None:
     for head in (data, signatures.resigned(data)):
         seen = signatures.opinions(_VERIFIER, head)
         assert seen.compiled is None or seen.compiled == seen.python
+
+
+def consent(data: bytes) -> None:
+    """A proof as ``protocol`` reads it and ``policy`` judges it, or none."""
+    assert proofs.agree(data)
 
 
 def hit_records(data: bytes) -> None:
@@ -54,7 +61,7 @@ def hit_records(data: bytes) -> None:
 def _laid_down(data: bytes) -> Iterator[tuple[object, ...]]:
     at = 0
     while at + _RECORD.size <= len(data):
-        *times, sent, size, request_id, length, status, complete, family, peer = _RECORD.unpack_from(data, at)
+        *times, sent, size, request_id, length, status, asked, complete, family, peer = _RECORD.unpack_from(data, at)
         wall, total, first_byte = (time / 1e9 for time in times)
         at += _RECORD.size + length
         if at > len(data):
@@ -68,6 +75,7 @@ def _laid_down(data: bytes) -> Iterator[tuple[object, ...]]:
             request_id,
             status,
             bool(complete),
+            asked or None,
             peer[: {4: 4, 6: 16}.get(family, 0)],
             data[at - length : at],
         )
@@ -191,8 +199,12 @@ _SEEDS_OF_LEASES = (
     _operation(0, 2, 1, 5) + _operation(5, 2, 0, 0) + _operation(0, 2, 8, 4) + _operation(3, 2, 1, 1),
 )
 _SEEDS_OF_RECORDS = tuple(
-    _RECORD.pack(10**18, 10**6, first, 4096, size, 7, len(head), 200, 1, family, bytes(range(16))) + head
-    for first, size, family, head in ((5, 4096, 4, b""), (-1, -1, 6, b"GET / HTTP/1.1\r\n\r\n"), (0, 0, 0, b"x" * 100))
+    _RECORD.pack(10**18, 10**6, first, 4096, size, 7, len(head), 200, asked, 1, family, bytes(range(16))) + head
+    for first, size, asked, family, head in (
+        (5, 9, 0, 4, b""),
+        (-1, -1, 304, 6, b"GET / HTTP/1.1\r\n\r\n"),
+        (0, 0, 0, 0, b"x" * 100),
+    )
 )
 
 
@@ -234,6 +246,19 @@ TARGETS = {
             ),
             *(b"X-Amz-Date=", b"X-Amz-Expires=", b"X-Amz-Content-Sha256=UNSIGNED-PAYLOAD", b"&", b"?", b"=", b", "),
             *(b"%2f", b"%", b"+", b"  ", b"range", b"x-amz-user-agent", b"X-Amz-Security-Token: ", b"x-id=GetObject"),
+        ),
+    ),
+    "consent": Target(
+        consent,
+        (*proofs.CURRENT.values(), *proofs.OTHER.values()),
+        (
+            *(name + b": " for name in proofs.NAMES),
+            *filter(None, proofs.VALUES),
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b"\r\n\r\n",
+            b"\t",
         ),
     ),
     "leases": Target(leases, _SEEDS_OF_LEASES, tuple(_operation(what, 1, 6, 3) for what in range(7))),

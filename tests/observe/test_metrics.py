@@ -181,15 +181,22 @@ def test_a_full_table_counts_on_under_other() -> None:
 
 def test_compiled_code_and_python_share_the_slots_of_hits() -> None:
     metrics = Metrics()
-    slots = {metrics.hit_slot(method, status) for method in HIT_METHODS for status in HIT_STATUSES}
-    assert len(slots) == 10
-    metrics.counters.add(metrics.hit_slot(b"HEAD", 304), 5)
+    slots = {result: metrics.hit_slots(result) for result in (Result.HIT, Result.REVALIDATED, Result.ERROR)}
+    assert len({slot for methods in slots.values() for statuses in methods for slot in statuses}) == 30
+    metrics.counters.add(slots[Result.HIT][HIT_METHODS.index(b"HEAD")][HIT_STATUSES.index(304)], 5)
     metrics.request_done(b"HEAD", 304, Result.HIT, 0.0, None, 0)
     metrics.counters.add(SENT_BYTES_SLOT, 11)
     assert metrics.value("fastcache_requests_total", "HEAD", "304", "HIT") == 6
     assert metrics.value("fastcache_sent_bytes_total") == 11
-    with pytest.raises(KeyError):
-        metrics.hit_slot(b"PUT", 200)
+    asked, consented, gone = metrics.proof_slots()
+    for slot in (asked, consented, gone):
+        metrics.counters.add(slot)
+    metrics.origin_request(b"GET")
+    metrics.origin_response(304)
+    metrics.request_done(b"GET", 499, Result.ERROR, 0.0, None, 0)
+    assert metrics.value("fastcache_origin_requests_total", "GET") == 2
+    assert metrics.value("fastcache_origin_responses_total", "304") == 2
+    assert metrics.value("fastcache_requests_total", "GET", "499", "ERROR") == 2
 
 
 @pytest.mark.parametrize("name", ["other_name", "fastcache_Upper", "fastcache_sent_bytes_total", "fastcache_x\n"])

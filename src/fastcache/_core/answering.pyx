@@ -7,6 +7,7 @@ from fastcache._core.connection cimport (
     ANSWERING,
     HEAD,
     PARKED,
+    PROVING,
     PUMP_DEAD,
     PUMP_DONE,
     PUMP_FILE,
@@ -16,6 +17,7 @@ from fastcache._core.connection cimport (
     taken,
 )
 from fastcache._core.handles cimport held
+from fastcache._core.hits cimport BEGIN_ASKED, BEGIN_NOT_HERE
 from fastcache._core.net cimport *
 from fastcache._core.sending cimport send_answer
 from fastcache._core.slots cimport queue_push
@@ -33,15 +35,25 @@ cdef class AnsweringTable(Accepting):
 
     cdef bint answer(self, Connection* c) noexcept nogil:
         # What follows a chunked body may be more than a head's limit: a head beyond it is the engine's to refuse.
-        if not self.hits.begin(c, c.rbuf + c.rpos, min(c.rn - c.rpos, self.head_limit), self.now):
+        cdef int begun = self.hits.begin(c, c.rbuf + c.rpos, min(c.rn - c.rpos, self.head_limit), self.now)
+        if begun == BEGIN_NOT_HERE:
             return False
-        c.state = ANSWERING
         self.answering_count += 1
         c.empty_lines = 0
+        if begun == BEGIN_ASKED:
+            c.state = PROVING
+            c.deadline = self.now + PATIENCE_NS
+            if c.origin.unsent:
+                self.enqueue_run(c)
+            return False
+        c.state = ANSWERING
+        self.begin_sending(c)
+        return self.advance_answer(c)
+
+    cdef void begin_sending(self, Connection* c) noexcept nogil:
         c.deadline = 0
         if c.body_end - c.body_at >= CORKED_FROM:
             set_cork(c, 1)
-        return self.advance_answer(c)
 
     cdef bint advance_answer(self, Connection* c) noexcept nogil:
         cdef uint64_t before = c.sent

@@ -17,11 +17,13 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastcache._core.handles cimport held
 from fastcache._core.lease cimport Lease
+from fastcache._core.origin cimport Origin
 from fastcache._core.net cimport MSG_MORE, MSG_NOSIGNAL, SIOCOUTQ, ioctl, recv, send, sendfile
 
 cdef enum ConnState:
     FREE      # the slot is on the free list
     HEAD      # waiting for, or collecting, a request head
+    PROVING   # the hit branch has asked the origin whether it may answer under a lease; the head is still in rbuf
     ANSWERING # the hit branch sends an answer under a lease; the request's head is still in rbuf
     PARKED    # the head is with the engine; order of pipelined requests needs no queue
     LINGERING # answered for good; input is discarded until the peer is done or the limit is reached
@@ -71,6 +73,7 @@ cdef struct Connection:
     int64_t file_off, file_left
     # an answer of the hit branch, while `lease` is not NULL: the connection then holds one reference to it
     Lease* lease
+    Origin* origin        # that was asked first; not NULL while PROVING, and until the engine has the exchange
     char* head_kept       # owned: what the kernel has not taken of a rendered head, else NULL
     const char* head_at   # `head_left` bytes of the head are to be sent from here
     Py_ssize_t head_left
@@ -81,6 +84,9 @@ cdef struct Connection:
     uint64_t request_id
     uint16_t status
     uint8_t is_head
+    uint8_t ranged        # Content-Range goes out
+    uint8_t checksums     # x-amz-checksum-mode: enabled
+    uint8_t proved        # by a 304 to this request
     uint8_t corked        # TCP_CORK is set
     # accounting
     int64_t deadline      # CLOCK_MONOTONIC ns, 0 = none

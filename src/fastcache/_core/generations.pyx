@@ -45,7 +45,7 @@ cdef class Generations:
         """
         cdef bytes known = checked(digest)
         cdef uint64_t hashed = self.hash_of(known, tag), seen, number
-        cdef uint64_t *word = &self.words[int.from_bytes(known[:3], "little") & (FC_GENERATIONS - 1)]
+        cdef uint64_t *word = self.word_at(known)
         if not 0 < sent <= LAST_NUMBER:
             # After 2^40 requests: right, and slower.
             return Lesson.KNOWN if outdated_others else Lesson.CHANGED
@@ -62,6 +62,22 @@ cdef class Generations:
             elif fc_replace(word, &seen, sent << HASH_BITS | hashed):
                 return Lesson.KNOWN
 
+    def knowledge(self, digest, tag):
+        """What the hit branch needs to learn of a generation again, which was learnt of already."""
+        cdef Knowledge found = Knowledge()
+        cdef bytes known = checked(digest)
+        found.generations = self
+        found.word = self.word_at(known)
+        found.hashed = self.hash_of(known, tag)
+        return found
+
+    cdef uint64_t *word_at(self, bytes digest):
+        return &self.words[int.from_bytes(digest[:3], "little") & (FC_GENERATIONS - 1)]
+
     cdef uint64_t hash_of(self, bytes digest, bytes tag):
         hashed = hashlib.blake2b(digest + tag, digest_size=8, key=int(self.key).to_bytes(8, "little")).digest()
         return int.from_bytes(hashed, "little") & ((1 << HASH_BITS) - 1)
+
+
+cdef class Knowledge:
+    """One generation of an object in the eyes of all workers; made by ``Generations.knowledge``."""

@@ -15,5 +15,7 @@ cdef struct Held:
     int64_t leased_extents       # ... and the extents that they point to, one of two leases twice
     int64_t kept_heads           # Connection.head_kept
     int64_t hit_records          # reserved in a HitLog for answers under way
+    int64_t lent_origins         # connections to the origin that the pool has lent and not got back
+    int64_t kept_answers         # Origin.kept
 
 cdef Held held

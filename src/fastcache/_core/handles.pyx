@@ -14,4 +14,6 @@ def held_now():
         "leased_extents": held.leased_extents,
         "kept_heads": held.kept_heads,
         "hit_records": held.hit_records,
+        "lent_origins": held.lent_origins,
+        "kept_answers": held.kept_answers,
     }

@@ -10,6 +10,7 @@ cdef struct HitRecord:
     uint64_t request_id
     uint32_t head_length     # octets of the request's head that follow
     uint16_t status
+    uint16_t origin_status   # of the 304 that proved the answer; 0: nobody was asked
     uint8_t complete
     uint8_t family           # of the peer: 4, 6 or 0
     uint8_t peer[16]

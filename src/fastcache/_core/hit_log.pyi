@@ -10,6 +10,7 @@ class LoggedHit(NamedTuple):
     request_id: int
     status: int
     complete: bool
+    origin_status: int | None
     peer: bytes
     head: bytes
 

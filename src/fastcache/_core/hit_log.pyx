@@ -25,6 +25,7 @@ class LoggedHit(NamedTuple):
     request_id: int
     status: int
     complete: bool
+    origin_status: int | None
     peer: bytes
     head: bytes
 
@@ -98,6 +99,7 @@ def records(bytes taken not None):
             record.request_id,
             record.status,
             bool(record.complete),
+            record.origin_status or None,
             (<char*>record.peer)[: 4 if record.family == 4 else 16 if record.family == 6 else 0],
             taken[at : at + record.head_length],
         )

@@ -3,22 +3,29 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastcache._core.connection cimport Connection
 from fastcache._core.counters cimport Counters, Histogram
+from fastcache._core.hit_heads cimport HitHeads
 from fastcache._core.hit_log cimport HitLog
 from fastcache._core.lease cimport Lease
 from fastcache._core.leases cimport Leases
+from fastcache._core.origins cimport Origins
 from fastcache._core.recogniser cimport PlainFields, PlainRequest
 from fastcache._core.sigv4 cimport Verifier
 
 cdef enum:
-    SCRATCH_BYTES = 16384    # a rendered head with its stored fields, or an error with its body
     HIT_STATUSES = 5
+    CLIENT_GONE = 499        # before an answer began; as engine.dispatch has it
 
-cdef struct ErrorText:
-    # An error's XML around the three texts that differ: resource, request id, request id. Owned by Hits.
-    char* text
-    Py_ssize_t resource, first_id, second_id, length
+cdef enum BeginResult:
+    BEGIN_NOT_HERE  # the engine answers
+    BEGIN_ANSWER    # the connection holds a lease and all that `send_answer` needs
+    BEGIN_ASKED     # the connection holds a lease, and a connection to the origin on which the question is out
 
-cdef class Hits:
+cdef enum Consent:
+    CONSENT_NONE    # nothing has come yet
+    CONSENT_GIVEN   # as BEGIN_ANSWER
+    CONSENT_OTHER   # the engine goes on, with the connection to the origin if there is one still
+
+cdef class Hits(HitHeads):
     cdef Leases leases
     cdef Counters counters
     cdef Histogram seconds, first_byte, failed_seconds, failed_first_byte
@@ -27,40 +34,34 @@ cdef class Hits:
     cdef object parsed       # what the parser said last: the PlainRequest made of it points into its texts
     cdef Py_ssize_t[2][5] done_slots    # [HEAD?][status]
     cdef Py_ssize_t[2][5] failed_slots
-    cdef Py_ssize_t sent_slot
+    cdef Py_ssize_t sent_slot, asked_slot, consented_slot, gone_slot
+    cdef Origins origins     # None: nothing is answered that has to be proved
     cdef bint on             # hits are answered here
     cdef int max_fields
     cdef Verifier verifier   # None: whoever asks may be answered
     cdef PlainFields fields  # of the head looked at last, where signatures are checked
-    cdef int64_t boot, wall  # CLOCK_BOOTTIME and CLOCK_REALTIME ns of the present turn
-    cdef int64_t date_second
-    cdef char[32] date       # of `date_second`, as Date shows it
-    cdef uint64_t random     # state of the request ids
-    cdef ErrorText[2] errors # 412, 416
-    cdef char[SCRATCH_BYTES] scratch
-    cdef readonly uint64_t served, unrecognised, unleased, unverified, unready, taken_over
+    cdef readonly uint64_t served, unrecognised, unleased, unverified, unready, unasked, passed_on, taken_over
 
-    # Read the clocks that answers need; once per turn of the loop.
-    cdef void begin_turn(self) noexcept nogil
+    # What becomes of the request at the beginning of `available` octets at `head`: a BeginResult. The text of an answer's
+    # head lies in `scratch` until the next call.
+    cdef int begin(self, Connection* c, const char* head, Py_ssize_t available, int64_t now) noexcept nogil
 
-    # Whether the request at the beginning of `available` octets at `head` is answered here. If so the connection holds a
-    # lease and all that `send_answer` needs; its head text lies in `scratch` until the next call.
-    cdef bint begin(self, Connection* c, const char* head, Py_ssize_t available, int64_t now) noexcept nogil
+    # Look at what the origin has answered to the connection's request: a Consent.
+    cdef int consent(self, Connection* c, int64_t now) noexcept nogil
 
     # Account for an answer that is through (or broke off, `complete` False) and give the lease back.
     cdef void end(self, Connection* c, int64_t now, bint complete) noexcept nogil
 
-    # Give the lease back without accounting: the engine takes the answer over, and will account for it.
+    # Give the lease back without accounting: the engine takes the answer over, or the exchange with the origin, and will
+    # account for it.
     cdef void hand_over(self, Connection* c) noexcept nogil
+    cdef void withdraw(self, Connection* c) noexcept nogil
 
+    cdef void _hold(self, Connection* c, Lease* lease) noexcept nogil
     cdef void _give_back(self, Connection* c) noexcept nogil
     cdef void _record(self, Connection* c, uint64_t total, int64_t first, int64_t sent, bint complete) noexcept nogil
-    cdef uint64_t _next_id(self) noexcept nogil
     cdef Py_ssize_t _ask_parser(self, bytes octets, PlainRequest* out)
-
-    cdef Py_ssize_t _answer(self, Connection* c, Lease* lease, const PlainRequest* asked) noexcept nogil
-    cdef Py_ssize_t _render(self, Connection* c, Lease* lease, bint checksums, bint ranged) noexcept nogil
-    cdef Py_ssize_t _render_error(self, Connection* c, Lease* lease) noexcept nogil
-    cdef char* _put_ids(self, char* at, uint64_t request_id) noexcept nogil
-    cdef char* _put_date(self, char* at) noexcept nogil
+    cdef bint _decide(self, Connection* c, Lease* lease, const PlainRequest* asked) noexcept nogil
+    cdef bint _at_hand(self, const Connection* c, const Lease* lease, int64_t now) noexcept nogil
+    cdef int _ask(self, Connection* c, Lease* lease, const PlainRequest* asked, const char* head, int64_t now) noexcept nogil
     cdef Py_ssize_t _plain(self, const char* head, Py_ssize_t available, PlainRequest* out) noexcept nogil

@@ -1,8 +1,10 @@
 from collections.abc import Callable, Sequence
 
 from fastcache._core.counters import Counters, Histogram
+from fastcache._core.hit_heads import HitHeads
 from fastcache._core.hit_log import HitLog
 from fastcache._core.leases import Leases
+from fastcache._core.origins import Origins
 from fastcache._core.sigv4 import Verifier
 
 STATUSES: tuple[int, ...]
@@ -11,12 +13,14 @@ _PlainFields = tuple[
     bool, bytes, bytes, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None, bool
 ]
 
-class Hits:
+class Hits(HitHeads):
     served: int
     unrecognised: int
     unleased: int
     unverified: int
     unready: int
+    unasked: int
+    passed_on: int
     taken_over: int
     def __init__(
         self,
@@ -28,6 +32,8 @@ class Hits:
         sent_slot: int,
         errors: Sequence[tuple[bytes, bytes, bytes, bytes]],
         *,
+        origins: Origins | None = None,
+        origin_slots: tuple[int, int, int] = (0, 0, 0),
         log: HitLog | None = None,
         parser: Callable[[bytes], _PlainFields | None] | None = None,
         max_fields: int = 100,

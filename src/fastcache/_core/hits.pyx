@@ -5,32 +5,29 @@ and range with the same code as the engine, and renders the head from blocks tha
 cannot do it leaves to the engine before a byte was sent: that is never an error and costs the look only. The one thing
 that can happen later is that bytes in the middle of a large body have left memory: the engine then goes on with the body
 (``PUMP_FILE``).
+
+Where each answer has to be proved, the client's own request goes to the origin first, with our If-None-Match, and only a
+304 that plainly proves what the lease says is answered here. Any other answer, or none, is the engine's from then on.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+from posix.time cimport CLOCK_REALTIME
 
 from fastcache._core.conditions cimport NOT_MODIFIED, PRECONDITION_FAILED, evaluate_preconditions, field_value, if_range_holds
 from fastcache._core.connection cimport release_kept_head
-from fastcache._core.dates cimport HTTP_DATE_LENGTH, write_http_date
+from fastcache._core.generations cimport learn_again
+from fastcache._core.hit_heads cimport clock_ns
 from fastcache._core.hit_log cimport HitRecord
 from fastcache._core.lease cimport lease_holds
+from fastcache._core.not_modified cimport Proof, is_same, proves_current
+from fastcache._core.origin cimport Origin
+from fastcache._core.origins cimport REQUEST_BYTES
+from fastcache._core.proof_request cimport write_proof_request
 from fastcache._core.ranges cimport ByteRange, parse_range, resolve_range
 from fastcache._core.recogniser cimport recognise
 from fastcache._core.sending cimport count_uses, is_covered
 from fastcache._core.sigv4 cimport Verifier
-from fastcache._core.texts cimport put, put_id, put_number
-
-import os
-
-cdef extern from "<time.h>" nogil:
-    enum: CLOCK_BOOTTIME
-    enum: CLOCK_REALTIME_COARSE
-
-cdef enum:
-    NS = 1000000000
 
 STATUSES = (200, 206, 304, 412, 416)
 """The statuses of the hit branch, in the order of the counters' slots."""
@@ -40,26 +37,22 @@ cdef inline int status_index(int status) noexcept nogil:
     return 0 if status == 200 else 1 if status == 206 else 2 if status == 304 else 3 if status == 412 else 4
 
 
-cdef inline int64_t clock_ns(int clock) noexcept nogil:
-    cdef timespec t
-    clock_gettime(<int>clock, &t)
-    return <int64_t>t.tv_sec * NS + t.tv_nsec
-
-
-cdef class Hits:
+cdef class Hits(HitHeads):
     """Answers of one reactor.
 
     ``counters`` and the four histograms (of hits, then of answers that broke off: seconds and seconds to the first byte)
     are the metrics' own; ``done_slots`` and ``failed_slots`` hold a slot for GET and for HEAD with each of STATUSES,
     ``sent_slot`` that of sent body bytes. ``errors`` are for 412 and 416: XML with the resource, the request id and
-    again the request id cut out (four pieces). ``parser`` replaces the recogniser: a callable that gets a head and
-    returns None or the tuple of ``protocol.plain``; it needs the GIL and is for tests and comparison. With a ``verifier``
-    a lease is for those only whose signature it has checked, on this very request, and who have a grant.
+    again the request id cut out (four pieces). ``origins`` are asked under leases that want it; ``origin_slots`` then count
+    a request to the origin, its 304, and a client that left before. ``parser`` replaces the recogniser: a callable that gets
+    a head and returns None or the tuple of ``protocol.plain``; it needs the GIL and is for tests and comparison. With a
+    ``verifier`` a lease is for those only whose signature it has checked, on this very request, and who have a grant.
     """
 
     def __cinit__(
         self, Leases leases not None, Counters counters not None, histograms, done_slots, failed_slots,
-        Py_ssize_t sent_slot, errors, *, HitLog log=None, parser=None, int max_fields=100, Verifier verifier=None,
+        Py_ssize_t sent_slot, errors, *, Origins origins=None, origin_slots=(0, 0, 0), HitLog log=None, parser=None,
+        int max_fields=100, Verifier verifier=None,
     ):
         cdef int i, j
         self.leases = leases
@@ -78,34 +71,14 @@ cdef class Hits:
                 self.failed_slots[i][j] = failed_slots[i][j]
                 if not 0 <= self.done_slots[i][j] < counters.size or not 0 <= self.failed_slots[i][j] < counters.size:
                     raise IndexError("a slot outside the counters")
-        if not 0 <= sent_slot < counters.size:
-            raise IndexError("a slot outside the counters")
+        self.origins = origins
+        self.asked_slot, self.consented_slot, self.gone_slot = origin_slots
+        for slot in (sent_slot, *origin_slots):
+            if not 0 <= slot < counters.size:
+                raise IndexError("a slot outside the counters")
         for i in range(2):
             self._take_error(i, errors[i])
-        seed = os.urandom(8)
-        memcpy(&self.random, <const char*>seed, 8)
-        self.date_second = -1
         self.on = True
-        self.begin_turn()
-
-    def __dealloc__(self):
-        free(self.errors[0].text)
-        free(self.errors[1].text)
-
-    def _take_error(self, int which, pieces):
-        cdef bytes text = b"".join(pieces)
-        cdef ErrorText* error = &self.errors[which]
-        before, between, after, end = pieces
-        if len(text) > SCRATCH_BYTES // 2:
-            raise ValueError("an error's text is too long")
-        error.text = <char*>malloc(len(text) + 1)
-        if error.text == NULL:
-            raise MemoryError
-        memcpy(error.text, <const char*>text, len(text))
-        error.resource = len(before)
-        error.first_id = error.resource + len(between)
-        error.second_id = error.first_id + len(after)
-        error.length = len(text)
 
     def switch(self, bint on):
         """Switch the branch on or off; what is under way goes on. Off, every request is the engine's."""
@@ -119,50 +92,55 @@ cdef class Hits:
             "not_leased": self.unleased,
             "not_verified": self.unverified,
             "not_ready": self.unready,
+            "not_asked": self.unasked,
+            "passed_on": self.passed_on,
             "taken_over": self.taken_over,
         }
 
     # ---- C side ---------------------------------------------------------------------------------------------------
 
-    cdef void begin_turn(self) noexcept nogil:
-        self.boot = clock_ns(CLOCK_BOOTTIME)
-        self.wall = clock_ns(CLOCK_REALTIME_COARSE)
-
-    cdef bint begin(self, Connection* c, const char* head, Py_ssize_t available, int64_t now) noexcept nogil:
+    cdef int begin(self, Connection* c, const char* head, Py_ssize_t available, int64_t now) noexcept nogil:
         cdef PlainRequest asked
         cdef Lease* lease
-        cdef Py_ssize_t length, rendered
+        cdef Py_ssize_t rendered
         if not self.on or not c.allowed or c.surplus:
-            return False
-        length = self._plain(head, available, &asked)
-        if not length:
+            return BEGIN_NOT_HERE
+        c.asked = self._plain(head, available, &asked)
+        if not c.asked:
             self.unrecognised += 1
-            return False
+            return BEGIN_NOT_HERE
         lease = self.leases.find(asked.host, asked.path)
-        if lease == NULL or not lease_holds(lease, self.boot):
+        if lease == NULL or not lease_holds(lease, self.boot) or not (
+            lease.must_prove or self.boot - lease.proved_at < (lease.head_ttl if asked.is_head else lease.get_ttl)
+        ):
             self.unleased += 1
-            return False
-        if self.boot - lease.proved_at >= (lease.head_ttl if asked.is_head else lease.get_ttl):
-            self.unleased += 1
-            return False
+            return BEGIN_NOT_HERE
         if self.verifier is not None and not self.verifier.admits(&asked, &self.fields, lease, self.wall):
             self.unverified += 1
-            return False
+            return BEGIN_NOT_HERE
         c.began = now
-        rendered = self._answer(c, lease, &asked)
+        c.proved = 0
+        if not self._decide(c, lease, &asked):
+            self.unready += 1
+            return BEGIN_NOT_HERE
+        if lease.must_prove:
+            return self._ask(c, lease, &asked, head, now)
+        rendered = self.render(c, lease) if c.status < 412 else self.render_error(c, lease)
         if not rendered:
             self.unready += 1
-            return False
-        if self.log is not None and not self.log.reserve(length):
-            return False
+            return BEGIN_NOT_HERE
+        if self.log is not None and not self.log.reserve(c.asked):
+            return BEGIN_NOT_HERE
+        self._hold(c, lease)
+        c.head_at = self.scratch
+        c.head_left = rendered
+        return BEGIN_ANSWER
+
+    cdef void _hold(self, Connection* c, Lease* lease) noexcept nogil:
         lease.refs += 1
         lease.used = 1
         c.lease = lease
-        c.asked = length
-        c.head_at = self.scratch
-        c.head_left = rendered
         c.first_byte = 0
-        return True
 
     cdef Py_ssize_t _plain(self, const char* head, Py_ssize_t available, PlainRequest* out) noexcept nogil:
         cdef Py_ssize_t length
@@ -197,16 +175,17 @@ cdef class Hits:
         out.checksum_mode = mode
         return len(head) + len(end)
 
-    cdef Py_ssize_t _answer(self, Connection* c, Lease* lease, const PlainRequest* asked) noexcept nogil:
-        """Decide status and interval as ``policy.local_answer`` does, and render; 0: the engine has to answer."""
+    cdef bint _decide(self, Connection* c, Lease* lease, const PlainRequest* asked) noexcept nogil:
+        """Decide status and interval as ``policy.local_answer`` does; False: the engine has to answer."""
         cdef ByteRange spec
         cdef int64_t start = 0, end = lease.size
         cdef int verdict, ranges
-        cdef bint ranged = False
         c.is_head = asked.is_head
+        c.checksums = asked.checksum_mode
+        c.ranged = 0
         c.status = 200
         if asked.is_head and (asked.range.text != NULL or (asked.checksum_mode and not lease.checksums_known)):
-            return 0
+            return False
         verdict = evaluate_preconditions(True, lease.etag, lease.last_modified, &asked.conditions)
         if verdict == NOT_MODIFIED or verdict == PRECONDITION_FAILED:
             c.status = <uint32_t>verdict
@@ -216,9 +195,9 @@ cdef class Hits:
         ):
             ranges = parse_range(asked.range.text, asked.range.length, &spec)
             if ranges > 1:
-                return 0
+                return False
             if ranges == 1:
-                ranged = True
+                c.ranged = 1
                 c.status = 206
                 if not resolve_range(&spec, lease.size, &start, &end):
                     c.status = 416
@@ -226,114 +205,82 @@ cdef class Hits:
         c.body_start = c.body_at = start
         c.body_end = start if asked.is_head else end
         c.head_body = 0
-        if c.body_at < c.body_end and lease.memo == NULL:
-            if not is_covered(lease, start, end, <uint32_t>(c.began // 1000000)):
-                return 0
+        if not self._at_hand(c, lease, c.began):
+            return False
         if not asked.is_head:
             count_uses(lease, start, end)
-        if c.status == 412 or c.status == 416:
-            return self._render_error(c, lease)
-        return self._render(c, lease, asked.checksum_mode, ranged)
+        return True
 
-    cdef char* _put_ids(self, char* at, uint64_t request_id) noexcept nogil:
-        at = put(at, b"x-amz-request-id: ", 18)
-        at = put_id(at, request_id)
-        at = put(at, b"\r\nx-amz-id-2: fastcache/", 24)
-        at = put(at, at - 40, 16)  # the id once more
-        return put(at, b"\r\n", 2)
+    cdef bint _at_hand(self, const Connection* c, const Lease* lease, int64_t now) noexcept nogil:
+        return c.body_start == c.body_end or lease.memo != NULL or (
+            is_covered(lease, c.body_start, c.body_end, <uint32_t>(now // 1000000))
+        )
 
-    cdef char* _put_date(self, char* at) noexcept nogil:
-        cdef int64_t second = self.wall // NS
-        if second != self.date_second:
-            write_http_date(second, self.date)
-            self.date_second = second
-        at = put(at, b"Date: ", 6)
-        at = put(at, self.date, HTTP_DATE_LENGTH)
-        return put(at, b"\r\n", 2)
+    # ---- with the origin's consent ---------------------------------------------------------------------------------
 
-    cdef uint64_t _next_id(self) noexcept nogil:
-        """Steele, Lea and Flood's SplitMix64: an id names a request in logs and is no secret."""
-        cdef uint64_t mixed
-        self.random += <uint64_t>0x9E3779B97F4A7C15
-        mixed = self.random
-        mixed = (mixed ^ (mixed >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-        mixed = (mixed ^ (mixed >> 27)) * <uint64_t>0x94D049BB133111EB
-        return mixed ^ (mixed >> 31)
-
-    cdef Py_ssize_t _render(self, Connection* c, Lease* lease, bint checksums, bint ranged) noexcept nogil:
-        """A head of 200, 206 or 304, its fields in the order in which the engine writes them."""
-        cdef char* at = self.scratch
-        cdef int64_t age = self.boot - lease.proved_at
-        cdef int64_t left = (lease.head_ttl if c.is_head else lease.get_ttl) - age
-        if c.status == 200:
-            at = put(at, b"HTTP/1.1 200 OK\r\n", 17)
-        elif c.status == 206:
-            at = put(at, b"HTTP/1.1 206 Partial Content\r\n", 30)
-        else:
-            at = put(at, b"HTTP/1.1 304 Not Modified\r\n", 27)
-        if c.status == 304:
-            at = put(at, lease.not_modified.text, lease.not_modified.length)
-        else:
-            at = put(at, lease.headers.text, lease.headers.length)
-            if checksums and c.status == 200:
-                at = put(at, lease.checksums.text, lease.checksums.length)
-        c.request_id = self._next_id()
-        at = self._put_ids(at, c.request_id)
-        at = put(at, b"Age: ", 5)
-        at = put_number(at, <uint64_t>(age // NS) if age > 0 else 0)
-        at = put(at, b"\r\n", 2)
-        if ranged:
-            at = put(at, b"Content-Range: bytes ", 21)
-            at = put_number(at, <uint64_t>c.body_start)
-            at = put(at, b"-", 1)
-            at = put_number(at, <uint64_t>(c.body_end - 1))
-            at = put(at, b"/", 1)
-            at = put_number(at, <uint64_t>lease.size)
-            at = put(at, b"\r\n", 2)
-        if c.status != 304:
-            at = put(at, b"Content-Length: ", 16)
-            at = put_number(at, <uint64_t>(c.body_end - c.body_start if not c.is_head else lease.size))
-            at = put(at, b"\r\n", 2)
-        at = self._put_date(at)
-        at = put(at, b"Cache-Status: fastcache; hit; ttl=", 34)
-        at = put_number(at, <uint64_t>(left // NS) if left > 0 else 0)
-        at = put(at, b"\r\nX-Cache: HIT\r\n\r\n", 18)
-        return at - self.scratch
-
-    cdef Py_ssize_t _render_error(self, Connection* c, Lease* lease) noexcept nogil:
-        """412 or 416 with its XML, in one text."""
-        cdef ErrorText* error = &self.errors[0 if c.status == 412 else 1]
-        cdef char* at = self.scratch
+    cdef int _ask(self, Connection* c, Lease* lease, const PlainRequest* asked, const char* head, int64_t now) noexcept nogil:
+        """Ask the origin on the client's behalf whether the answer that `_decide` found may be given."""
+        cdef Origin* origin
         cdef Py_ssize_t length
-        if lease.resource.length < 0:
-            return 0
-        length = error.length + lease.resource.length + 32
-        if c.status == 412:
-            at = put(at, b"HTTP/1.1 412 Precondition Failed\r\n", 34)
-        else:
-            at = put(at, b"HTTP/1.1 416 Range Not Satisfiable\r\n", 36)
-        at = put(at, b"Content-Type: application/xml\r\nContent-Length: ", 47)
-        at = put_number(at, <uint64_t>length)
-        at = put(at, b"\r\n", 2)
-        c.request_id = self._next_id()
-        at = self._put_ids(at, c.request_id)
-        at = self._put_date(at)
-        if c.status == 416:
-            at = put(at, b"Content-Range: bytes */", 23)
-            at = put_number(at, <uint64_t>lease.size)
-            at = put(at, b"\r\n", 2)
-        at = put(at, b"Cache-Status: fastcache; hit\r\nX-Cache: HIT\r\n\r\n", 46)
-        if c.is_head:
-            return at - self.scratch
-        at = put(at, error.text, error.resource)
-        at = put(at, lease.resource.text, lease.resource.length)
-        at = put(at, error.text + error.resource, error.first_id - error.resource)
-        at = put_id(at, c.request_id)
-        at = put(at, error.text + error.first_id, error.second_id - error.first_id)
-        at = put_id(at, c.request_id)
-        at = put(at, error.text + error.second_id, error.length - error.second_id)
-        c.head_body = length
-        return at - self.scratch
+        # The rest of the client's conditions would be the origin's to judge, or ours after its 304: the engine's.
+        if (self.origins is None or c.status > 206 or asked.is_head or asked.conditions.if_none_match.text != NULL
+                or asked.conditions.if_modified_since.text != NULL or asked.conditions.if_unmodified_since.text != NULL
+                or asked.if_range.text != NULL
+                or (asked.conditions.if_match.text != NULL and not is_same(asked.conditions.if_match, lease.etag))):
+            return BEGIN_NOT_HERE
+        length = write_proof_request(head, c.asked, lease.etag, self.origins.request, REQUEST_BYTES)
+        if not length:
+            return BEGIN_NOT_HERE
+        if self.log is not None and not self.log.reserve(c.asked):
+            return BEGIN_NOT_HERE
+        origin = self.origins.ask(c.slot, length, now, self.boot)
+        if origin == NULL:
+            self.unasked += 1
+            if self.log is not None:
+                self.log.cancel(c.asked)
+            return BEGIN_NOT_HERE
+        self.counters.bump(self.asked_slot, 1)
+        c.origin = origin
+        self._hold(c, lease)
+        return BEGIN_ASKED
+
+    cdef int consent(self, Connection* c, int64_t now) noexcept nogil:
+        cdef Proof proof
+        cdef Lease* lease = c.lease
+        cdef Origin* origin = c.origin
+        cdef Py_ssize_t got, rendered
+        if origin.kept_length:
+            return CONSENT_OTHER
+        got = self.origins.receive(origin)
+        if got == 0:
+            return CONSENT_NONE
+        # Whatever happened to the object since we asked ended the lease, or raised its fence.
+        if (got < 0 or not self.on or not lease.published or not lease_holds(lease, self.boot)
+                or not proves_current(self.origins.answer, got, lease.etag, lease.last_modified_text, lease.version, &proof)
+                or not self._at_hand(c, lease, now)
+                or (lease.word != NULL and not learn_again(lease.word, lease.hashed, <uint64_t>origin.number))):
+            if got > 0 and not self.origins.keep(origin, self.origins.answer, got, False):
+                self.origins.give_up(origin)
+                c.origin = NULL
+            return CONSENT_OTHER
+        if origin.number > lease.latest[0]:
+            lease.latest[0] = origin.number
+        c.origin = NULL
+        self.origins.release(origin, now)
+        self.counters.bump(self.consented_slot, 1)
+        c.proved = 1
+        rendered = self.render_proved(c, lease, &proof)
+        c.head_at = self.scratch
+        c.head_left = rendered
+        return CONSENT_GIVEN
+
+    cdef void withdraw(self, Connection* c) noexcept nogil:
+        if self.log is not None:
+            self.log.cancel(c.asked)
+        self.passed_on += 1
+        self._give_back(c)
+
+    # ---- accounting ------------------------------------------------------------------------------------------------
 
     cdef void end(self, Connection* c, int64_t now, bint complete) noexcept nogil:
         cdef int which = status_index(c.status)
@@ -347,7 +294,11 @@ cdef class Hits:
             self.seconds.record_ns(total)
             self.first_byte.record_ns(first)
         else:
-            self.counters.bump(self.failed_slots[c.is_head][which], 1)
+            if c.lease.must_prove and not c.proved:
+                c.status = CLIENT_GONE
+                self.counters.bump(self.gone_slot, 1)
+            else:
+                self.counters.bump(self.failed_slots[c.is_head][which], 1)
             self.failed_seconds.record_ns(total)
             if anything:
                 self.failed_first_byte.record_ns(first)
@@ -367,11 +318,12 @@ cdef class Hits:
         record.total = <int64_t>total
         record.first_byte = first
         record.sent = sent
-        record.size = c.lease.size
+        record.size = -1 if c.status == CLIENT_GONE else c.lease.size
         record.request_id = c.request_id
         record.head_length = <uint32_t>c.asked
         record.status = c.status
         record.complete = complete
+        record.origin_status = 304 if c.proved else 0
         record.family = c.peer_family
         memcpy(record.peer, c.peer, 16)
         self.log.add(&record, c.rbuf + c.rpos)
@@ -383,6 +335,9 @@ cdef class Hits:
         self._give_back(c)
 
     cdef void _give_back(self, Connection* c) noexcept nogil:
+        if c.origin != NULL:
+            self.origins.give_up(c.origin)
+            c.origin = NULL
         release_kept_head(c)
         c.head_left = 0
         self.leases.let_go(c.lease)

@@ -21,6 +21,7 @@ cdef struct Lease:
     uint8_t published
     uint8_t used             # since the clock hand passed: one more round
     uint8_t checksums_known  # whether a HEAD that asks for checksums can be answered
+    uint8_t must_prove       # not one answer without a 304 to the very request
     # what it rests on
     const uint64_t* object_fence
     const uint64_t* bucket_fence
@@ -35,9 +36,15 @@ cdef struct Lease:
     FieldValue host, path    # the spelling that it answers
     FieldValue etag
     FieldValue headers       # as replayed, each with its CRLF
+    FieldValue headers_without_vary  # `headers`, unless there is one among them
     FieldValue checksums     # likewise, for whole objects and those who asked
     FieldValue not_modified  # the headers of a 304
     FieldValue resource      # the path as XML text; length -1: errors are the engine's
+    # what a 304 is judged by; NULL where nothing is stored
+    FieldValue last_modified_text, version
+    int64_t* latest          # number of the latest request whose answer was taken for the object; NULL unless must_prove
+    uint64_t* word           # what all workers know of the object (generations.pxd); NULL for one that is alone
+    uint64_t hashed          # ... and how this generation is written there
     char* memo               # the whole body, or NULL
     # who may be answered, where signatures are checked: slots of AccessKeys in one generation
     uint64_t grants_of       # the generation

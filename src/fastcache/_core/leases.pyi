@@ -2,13 +2,14 @@ from collections.abc import Sequence
 
 from fastcache._core.extents import ExtentState
 from fastcache._core.fences import Fences
+from fastcache._core.generations import Knowledge
+from fastcache._core.lease_index import LeaseIndex
+from fastcache._core.ordering import Latest
 from fastcache.model import FenceToken, Identity
 
-class Leases:
+class Leases(LeaseIndex):
     published: int
-    revoked: int
     def __init__(self, fences: Fences, capacity: int, memo_bytes: int, extents: int, grants: int = 0) -> None: ...
-    def __len__(self) -> int: ...
     @property
     def memo_bytes(self) -> int: ...
     @property
@@ -34,6 +35,10 @@ class Leases:
         checksums_known: bool,
         memo: bytes | None,
         extents: Sequence[ExtentState],
+        latest: Latest | None = None,
+        knowledge: Knowledge | None = None,
+        version: bytes | None = None,
+        headers_without_vary: bytes | None = None,
     ) -> int: ...
     def extend(self, lease_id: int, extents: Sequence[ExtentState]) -> bool: ...
     def grant(self, lease_id: int, generation: int, slot: int) -> None: ...

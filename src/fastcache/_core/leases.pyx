@@ -7,85 +7,38 @@ lease, and so the extents under it, until it is through; Python learns by ``take
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
-from fastcache._core.conditions cimport field_value
 from fastcache._core.dates cimport NO_DATE, read_http_date
 from fastcache._core.extents cimport ExtentData, ExtentState, extents_of
 from fastcache._core.fences cimport checked, fc_stripe
+from fastcache._core.generations cimport Knowledge
 from fastcache._core.handles cimport held
 from fastcache._core.lease cimport (
     HEADERS_LIMIT, MEMO_BYTES, RESOURCE_LIMIT, add_grant, insert_extent, is_granted, lease_extent, lease_holds, lease_id,
     nanoseconds, place_text, reserve_extents,
 )
-
-import os
-
-
-cdef extern from "leases.h" nogil:
-    uint64_t fc_name_hash(const char* text, size_t length, uint64_t state, const uint64_t* key)
+from fastcache._core.ordering cimport Latest
 
 
 cdef enum:
     MOST_LOOKS = 4096        # leases that the clock's hand passes for one that wants room
 
 
-cdef inline bint same(FieldValue left, FieldValue right) noexcept nogil:
-    return left.length == right.length and memcmp(left.text, right.text, left.length) == 0
-
-
-cdef class Leases:
+cdef class Leases(LeaseIndex):
     """At most ``capacity`` leases, ``memo_bytes`` of bodies kept in memory and ``extents`` extents held open. At most
     ``grants`` access keys are answered under one lease, where signatures are checked."""
 
     def __cinit__(self, Fences fences not None, uint32_t capacity, Py_ssize_t memo_bytes, Py_ssize_t extents, uint32_t grants=0):
-        cdef uint32_t i
-        cdef uint64_t size = 8
-        cdef bytes random
-        if not 0 < capacity <= 1 << 24 or memo_bytes < 0 or extents < 1 or grants > 1024:
+        if memo_bytes < 0 or extents < 1 or grants > 1024:
             raise ValueError("an index needs room")
-        while size < 2 * <uint64_t>capacity:
-            size *= 2
         self.fences = fences
-        self.capacity = self.free_count = capacity
-        self.mask = size - 1
         self.memo_limit = memo_bytes
         self.extent_limit = extents
         self.grant_room = grants
-        self.places = <Place*>calloc(size, sizeof(Place))
-        self.slots = <Lease**>calloc(capacity, sizeof(Lease*))
-        self.generations = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-        self.free_slots = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-        self.released = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-        if (self.places == NULL or self.slots == NULL or self.generations == NULL or self.free_slots == NULL
-                or self.released == NULL):
-            raise MemoryError
-        for i in range(capacity):
-            self.free_slots[i] = capacity - 1 - i
-            self.generations[i] = 1  # so that no id is 0
-        random = os.urandom(16)
-        memcpy(self.key, <const char*>random, 16)
         self.kept = [None] * capacity
         self.given_back = []
-
-    def __dealloc__(self):
-        cdef uint32_t i
-        if self.slots != NULL:
-            for i in range(self.capacity):
-                if self.slots[i] != NULL:
-                    held.leases -= 1
-                    held.leased_extents -= self.slots[i].extent_count
-                    free(self.slots[i].extents)
-                    free(self.slots[i])
-        free(self.places)
-        free(self.slots)
-        free(self.generations)
-        free(self.free_slots)
-        free(self.released)
-
-    def __len__(self) -> int:
-        return self.capacity - self.free_count
 
     @property
     def memo_bytes(self) -> int:
@@ -101,7 +54,8 @@ cdef class Leases:
         self, bytes host not None, bytes path not None, object_id, token, *, double proved_at, double get_ttl,
         double head_ttl, double until, bytes etag not None, int64_t size, bytes last_modified, bytes headers not None,
         bytes checksums not None, bytes not_modified not None, bytes resource, bint checksums_known, bytes memo,
-        list extents not None,
+        list extents not None, Latest latest=None, Knowledge knowledge=None, bytes version=None,
+        bytes headers_without_vary=None,
     ):
         """Answer requests with this very Host and path from now on; the lease's id, or 0 when there is no room for it.
 
@@ -110,6 +64,10 @@ cdef class Leases:
         fields with their CRLFs. ``resource`` is the path as XML text, None to leave errors to the engine. ``memo`` is
         the whole body or None. ``extents`` (ExtentState, ascending) stay open as long as the id is not released,
         unless there is a memo; more can be added. A lease of the same name is revoked.
+
+        With ``latest``, the object's, each answer has to be proved by a 304 to its own request, which is judged by
+        ``etag``, ``last_modified`` and ``version``; a Vary in it takes the place of a stored one
+        (``headers_without_vary``). No TTL counts then. ``knowledge`` is that of all workers, where there are others.
         """
         cdef uint64_t epoch, object_value, bucket_value
         cdef bytes digest = checked(object_id.digest)
@@ -132,8 +90,8 @@ cdef class Leases:
             self.unlink(lease)
         if not self._find_room(memo_length, 0 if memo is not None else len(own)):
             return 0
-        total = (self.grant_room * sizeof(uint32_t) + len(host) + len(path) + len(etag) + len(headers) + len(checksums) + len(not_modified)
-                 + (0 if resource is None else len(resource)) + memo_length)
+        texts = (host, path, etag, headers, checksums, not_modified, resource, last_modified, version, headers_without_vary)
+        total = self.grant_room * sizeof(uint32_t) + memo_length + sum([len(text) for text in texts if text is not None])
         lease = <Lease*>malloc(sizeof(Lease) + total + 1)
         if lease == NULL:
             raise MemoryError
@@ -154,6 +112,13 @@ cdef class Leases:
         lease.resource = place_text(&at, b"" if resource is None else resource)
         if resource is None:
             lease.resource.length = -1
+        if last_modified is not None:
+            lease.last_modified_text = place_text(&at, last_modified)
+        if version is not None:
+            lease.version = place_text(&at, version)
+        lease.headers_without_vary = (
+            lease.headers if headers_without_vary is None else place_text(&at, headers_without_vary)
+        )
         if memo is not None:
             lease.memo = at
             memcpy(at, <const char*>memo, memo_length)
@@ -176,6 +141,14 @@ cdef class Leases:
         lease.generation = self.generations[lease.slot]
         self.slots[lease.slot] = lease
         self.kept[lease.slot] = []
+        if latest is not None:
+            lease.must_prove = 1
+            lease.latest = &latest.number
+            self.kept[lease.slot].append(latest)
+        if knowledge is not None:
+            lease.word = knowledge.word
+            lease.hashed = knowledge.hashed
+            self.kept[lease.slot].append(knowledge)
         self.memo_used += memo_length
         held.leases += 1
         for extent in own:
@@ -306,65 +279,6 @@ cdef class Leases:
         return True
 
     # ---- C side ---------------------------------------------------------------------------------------------------
-
-    cdef Lease* of_id(self, uint64_t lease_id) noexcept nogil:
-        cdef uint32_t slot = <uint32_t>lease_id
-        if slot >= self.capacity or self.slots[slot] == NULL:
-            return NULL
-        return self.slots[slot] if self.slots[slot].generation == <uint32_t>(lease_id >> 32) else NULL
-
-    cdef Lease* find(self, FieldValue host, FieldValue path) noexcept nogil:
-        cdef uint64_t hash = fc_name_hash(path.text, path.length, fc_name_hash(host.text, host.length, 0, self.key), self.key)
-        cdef uint64_t i = hash & self.mask
-        cdef Lease* lease
-        while self.places[i].slot:
-            if self.places[i].hash == hash:
-                lease = self.slots[self.places[i].slot - 1]
-                if same(lease.path, path) and same(lease.host, host):
-                    return lease
-            i = (i + 1) & self.mask
-        return NULL
-
-    cdef void let_go(self, Lease* lease) noexcept nogil:
-        lease.refs -= 1
-        if lease.refs == 0:
-            self.released[self.released_count] = lease.slot
-            self.released_count += 1
-
-    cdef void unlink(self, Lease* lease) noexcept nogil:
-        """Out of the index. Open addressing without tombstones: who probed past the place moves up."""
-        cdef uint64_t hole = lease.hash & self.mask
-        cdef uint64_t next, home
-        while self.places[hole].slot != lease.slot + 1:
-            hole = (hole + 1) & self.mask
-        next = hole
-        while True:
-            next = (next + 1) & self.mask
-            if not self.places[next].slot:
-                break
-            home = self.places[next].hash & self.mask
-            if ((next - home) & self.mask) >= ((next - hole) & self.mask):
-                self.places[hole] = self.places[next]
-                hole = next
-        self.places[hole].slot = 0
-        lease.published = 0
-        self.revoked += 1
-        self.let_go(lease)
-
-    cdef void _link(self, Lease* lease) noexcept nogil:
-        cdef uint64_t i
-        lease.hash = fc_name_hash(
-            lease.path.text, lease.path.length, fc_name_hash(lease.host.text, lease.host.length, 0, self.key), self.key
-        )
-        i = lease.hash & self.mask
-        while self.places[i].slot:
-            i = (i + 1) & self.mask
-        self.places[i].hash = lease.hash
-        self.places[i].slot = lease.slot + 1
-        lease.published = 1
-
-    cdef Lease* _named(self, bytes host, bytes path) noexcept:
-        return self.find(field_value(host), field_value(path))
 
     cdef bint _find_room(self, Py_ssize_t memo, Py_ssize_t extents):
         """Whether there is room, after revoking what was not used since the clock's hand last passed, if need be.

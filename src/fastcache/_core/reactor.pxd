@@ -10,8 +10,6 @@ cdef enum:
     BUDGET_NS_PARKED = 100000
 
 cdef class Reactor(ConnectionStreams):
-    cdef bint drained_meanwhile(self, Connection* c) noexcept nogil
-    cdef bint is_too_slow(self, Connection* c) noexcept nogil
     cdef void step(self, Connection* c) noexcept nogil
     cdef void read_head(self, Connection* c) noexcept nogil
     cdef void discard(self, Connection* c) noexcept nogil

@@ -8,7 +8,8 @@ with the engine, so pipelined requests are answered in order without a queue of 
 Engine to core: ``recv``, ``unread``, ``write``, ``send_file``, ``finish``, ``close``, ``abort``.
 Core to engine (methods of ``handler``): ``on_request(id, head)``, ``on_bad_head(id, status)``, ``on_readable(id)``,
 ``on_writable(id, ok)``, ``on_abort(id)``; with a hit branch ``on_takeover(id, head, lease, request id, body bytes sent, seconds)`` and
-``on_leases_released()``; with others to share connections with ``on_surplus()``. A handler method that raises costs its own connection only
+``on_leases_released()``, and where it asks the origin ``on_question(id, head, question)`` and ``on_origins_ended()``; with
+others to share connections with ``on_surplus()``. A handler method that raises costs its own connection only
 (``on_callback_error(id, exception)`` is told).
 """
 cimport cython
@@ -24,6 +25,7 @@ from fastcache._core.connection cimport (
     HEAD,
     LINGERING,
     PARKED,
+    PROVING,
     PUMP_AGAIN,
     PUMP_DEAD,
     PUMP_DONE,
@@ -32,19 +34,21 @@ from fastcache._core.connection cimport (
     Connection,
     connection_id,
     head_end,
-    is_sending,
     monotonic_ns,
     pump,
     release_output,
     release_rbuf,
     reserve,
     skip_empty_lines,
-    taken,
 )
 from fastcache._core.lease cimport lease_id
 from fastcache._core.net cimport *
+from fastcache._core.origins cimport EVENT_ORIGIN
 from fastcache._core.slots cimport queue_length, queue_pop, queue_push
 from fastcache._core.table cimport EVENT_LISTENER, EVENT_WAKE
+
+from functools import partial
+
 from fastcache._core.streams import OUT_DEAD, OUT_DONE, OUT_FILE, OUT_PENDING  # noqa: F401 - the engine's names
 
 
@@ -87,6 +91,9 @@ cdef class Reactor(ConnectionStreams):
                 continue
             if (c.deadline == 0 or c.deadline > now or self.drained_meanwhile(c)) and not self.is_too_slow(c):
                 continue
+            if c.state == PROVING:
+                self.pass_on(c)  # to whoever knows how long an origin may take
+                continue
             self.timed_out += 1
             if c.state == HEAD and c.rn > c.rpos:
                 c.state = PARKED
@@ -99,42 +106,9 @@ cdef class Reactor(ConnectionStreams):
                 self.reset(c)
             else:
                 self.free_connection(c)
+        if self.hits is not None and self.hits.origins is not None:
+            self.hits.origins.expire(now)
         self.dispatch()
-
-    cdef bint drained_meanwhile(self, Connection* c) noexcept nogil:
-        """Whether a client whose stall limit passed did take bytes, out of the socket's buffer: it gets another term."""
-        cdef int64_t moved
-        if not is_sending(c):
-            return False
-        moved = taken(c)
-        if moved == c.stall_mark:
-            return False
-        c.stall_mark = moved
-        c.deadline = self.now + self.stall_ns
-        return True
-
-    cdef bint is_too_slow(self, Connection* c) noexcept nogil:
-        """Whether a client that alone is waited for moved less than `min_rate` bytes a second for the rate window.
-
-        Dripping a byte before every stall limit must not hold a request, its pins and its window for ever. Time in
-        which we or the origin are the slow side does not count.
-        """
-        cdef int64_t moved
-        if not self.min_rate or c.dead or not (is_sending(c) or (c.state == PARKED and c.want_read)):
-            c.rate_since = 0
-            return False
-        moved = taken(c)
-        if c.rate_since == 0:
-            c.rate_since = self.now
-            c.rate_mark = moved
-            return False
-        if self.now - c.rate_since < self.rate_window_ns:
-            return False
-        if <double>(moved - c.rate_mark) * 1e9 < <double>self.min_rate * <double>self.rate_window_ns:
-            return True
-        c.rate_since = self.now
-        c.rate_mark = moved
-        return False
 
     cdef void step(self, Connection* c) noexcept nogil:
         if c.state == HEAD:
@@ -144,6 +118,9 @@ cdef class Reactor(ConnectionStreams):
                 self.advance_output(c)
         elif c.state == ANSWERING:
             if self.advance_answer(c):
+                self.read_head(c)
+        elif c.state == PROVING:
+            if self.advance_proof(c):
                 self.read_head(c)
         elif c.state == LINGERING:
             self.discard(c)
@@ -254,6 +231,9 @@ cdef class Reactor(ConnectionStreams):
             mark = events[i].data.u64
             if mark == EVENT_WAKE:
                 continue
+            if (mark & EVENT_ORIGIN) == EVENT_ORIGIN:
+                self.origin_event(mark)
+                continue
             if (mark & EVENT_LISTENER) == EVENT_LISTENER:
                 listener = <int>(mark & 0xFF)
                 if listener < self.listener_count:
@@ -287,7 +267,7 @@ cdef class Reactor(ConnectionStreams):
                 if c.out_pending == 1 and flags & EPOLLOUT:
                     self.advance_output(c)
                 continue
-            if c.state == ANSWERING and not flags & EPOLLOUT:
+            if c.state == PROVING or (c.state == ANSWERING and not flags & EPOLLOUT):
                 continue  # what comes in waits for the end of the answer
             queue_push(&self.run, c)  # in line behind those who had to wait in the last turn: nobody overtakes
         waiting = queue_length(&self.run)
@@ -361,17 +341,27 @@ cdef class Reactor(ConnectionStreams):
                 self._call(self.handler.on_bad_head, cid, 431)
                 continue
             head = PyBytes_FromStringAndSize(c.rbuf + c.rpos, end - c.rpos)
+            question = None
             if c.lease != NULL:
-                self._hand_over_answer(c, cid, head, end)
-                continue
+                if not c.lease.must_prove or c.proved:
+                    self._hand_over_answer(c, cid, head, end)
+                    continue
+                question = self.take_question(c)
             c.rpos = end
             if c.rpos == c.rn:
                 release_rbuf(c)
-            self._call(self.handler.on_request, cid, head)
+            if question is None:
+                self._call(self.handler.on_request, cid, head)
+            else:
+                self._call(partial(self.handler.on_question, question=question), cid, head)
         if self.surplus_count:
             self.handler.on_surplus()
-        if self.hits is not None and self.hits.leases.released_count:
+        if self.hits is None:
+            return
+        if self.hits.leases.released_count:
             self.handler.on_leases_released()
+        if self.hits.origins is not None and self.hits.origins.ended_count:
+            self.handler.on_origins_ended()
 
     cdef void _hand_over_answer(self, Connection* c, uint64_t cid, bytes head, Py_ssize_t end):
         """The engine goes on with an answer whose head is out. The lease is let go, but is known until it is collected."""

@@ -1,4 +1,4 @@
-from fastcache._core.answering import AnsweringTable
+from fastcache._core.patience import PatientTable
 from fastcache.model import BytesLike
 
 OUT_DONE: int
@@ -6,7 +6,7 @@ OUT_PENDING: int
 OUT_DEAD: int
 OUT_FILE: int
 
-class ConnectionStreams(AnsweringTable):
+class ConnectionStreams(PatientTable):
     def recv(self, cid: int, limit: int) -> bytes | None: ...
     def unread(self, cid: int, data: BytesLike) -> None: ...
     def write(self, cid: int, data: BytesLike, more: bool = False) -> int: ...

@@ -40,7 +40,7 @@ OUT_FILE = DEF_OUT_FILE
 """The file failed or is shorter than asked for; the connection itself is alive."""
 
 
-cdef class ConnectionStreams(AnsweringTable):
+cdef class ConnectionStreams(PatientTable):
     """The engine's side of the reactor. A stale id is answered as a dead connection, never as an error."""
 
     cdef Connection* with_engine(self, uint64_t cid) noexcept nogil:

@@ -11,7 +11,8 @@ cdef enum:
     MAX_NETWORKS = 256
 
 cdef enum EventMark:
-    # Epoll data that is no connection id: a generation of all ones is never given to a connection.
+    # Epoll data that is no connection id: a generation of all ones is never given to a connection. EVENT_ORIGIN is a third
+    # kind, with bit 31 set (origins.pxd).
     EVENT_LISTENER = 0xFFFFFFFF00000000
     EVENT_WAKE = 0xFFFFFFFFFFFFFFFF
 

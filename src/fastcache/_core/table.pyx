@@ -11,6 +11,7 @@ from fastcache._core.connection cimport (
     FREE,
     HEAD,
     PARKED,
+    PROVING,
     Connection,
     connection_id,
     monotonic_ns,
@@ -112,7 +113,9 @@ cdef class ConnectionTable:
                 if c == NULL:
                     continue
                 if c.lease != NULL:
-                    c.lease = NULL  # of an index that may be gone already, and settles with itself when it goes
+                    # Of an index, and a connection of others, that may be gone already, and settle with themselves.
+                    c.lease = NULL
+                    c.origin = NULL
                     release_kept_head(c)
                 if c.state != FREE:
                     self.free_connection(c)
@@ -130,6 +133,8 @@ cdef class ConnectionTable:
             self._close_descriptors()
 
     cdef void _close_descriptors(self) noexcept:
+        if self.hits is not None and self.hits.origins is not None:
+            self.hits.origins.detach()
         if self.evfd >= 0:
             close(self.evfd)
             held.descriptors -= 1
@@ -220,7 +225,7 @@ cdef class ConnectionTable:
         return self.capacity - self.free_count
 
     def answering(self) -> int:
-        """Connections to which the hit branch is sending."""
+        """Connections whose requests are with the hit branch."""
         return self.answering_count
 
     def parked(self) -> int:
@@ -274,7 +279,7 @@ cdef class ConnectionTable:
     cdef void free_connection(self, Connection* c) noexcept nogil:
         if c.state == PARKED:
             self.parked_count -= 1
-        elif c.state == ANSWERING:
+        elif c.state == ANSWERING or c.state == PROVING:
             self.answering_count -= 1
         if c.lease != NULL:
             self.hits.end(c, monotonic_ns(), False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastcache._core.fences import Fences
+from fastcache._core.ordering import Numbers
 from fastcache.clock import Clock
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
@@ -95,8 +95,8 @@ class Context:
     additions_break_parts: set[OriginId] = field(default_factory=set)
     """Origins that answer ``partNumber`` with nonsense beside a validator that matches (SEMANTICS 26)."""
     _additions_refused_at: dict[OriginId, float] = field(default_factory=dict)
-    next_number: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
-    """Numbers that grow from call to call; those of several workers are drawn from one source."""
+    numbers: Numbers = field(default_factory=Numbers)
+    """Of requests to the origin, the hit branch's among them; those of several workers are drawn from one source."""
     _request_ids: random.Random = field(default_factory=random.Random)
     """Seeded by the system. An id names a request in logs and is no secret, and asking the system for each one gives
     the interpreter lock away, which on a busy cache costs far more than the call."""
@@ -115,6 +115,8 @@ class Context:
     def note_refused_addition(self, origin: OriginId) -> None:
         """Remember that an origin refused an addition of ours."""
         self._additions_refused_at[origin] = self.clock.boot()
+        if self.lessor is not None:
+            self.lessor.revoke_all()  # the hit branch may ask with nothing but such additions
 
     @property
     def cuts_off(self) -> bool:
@@ -123,7 +125,7 @@ class Context:
 
     def next_sent(self) -> int:
         """Sequence number of an origin request, taken just before it is sent; later requests have greater ones."""
-        return self.next_number()
+        return self.numbers.next()
 
     def next_request_id(self) -> str:
         """An ``x-amz-request-id`` of our own: 16 hexadecimal digits, as S3's are."""

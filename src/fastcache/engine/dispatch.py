@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import NamedTuple
 
+from fastcache.engine.begun import Begun, handle_begun
 from fastcache.engine.channel import Channel, ClientGoneError
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
@@ -40,9 +41,12 @@ _UNPARSED = RequestHead(
 _RETRY_AFTER = ((b"Retry-After", b"1"),)
 
 
-async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: HeadLimits) -> bool:
+async def serve_request(
+    ctx: Context, channel: Channel, raw: bytes, limits: HeadLimits, begun: Begun | None = None
+) -> bool:
     """Answer one request. True: the connection may carry another; False: it must be ended, its answer is complete.
 
+    ``begun``: the hit branch has sent it to the origin already; what is not needed of that stays the caller's to close.
     Raises ClientGoneError or AbortedAnswerError when the answer is not complete: the connection is to be reset.
     """
     request_id = ctx.next_request_id()
@@ -53,8 +57,10 @@ async def serve_request(ctx: Context, channel: Channel, raw: bytes, limits: Head
     exchange = Exchange(channel, head, request_id, ctx.clock)
     if ctx.draining:
         exchange.keep_alive = False
+    if begun is not None:
+        exchange.started -= begun.question.seconds
     try:
-        await _answer(ctx, exchange)
+        await _answer(ctx, exchange, begun)
     finally:
         _account(ctx, exchange)
     return exchange.keep_alive and exchange.body_read and not ctx.cuts_off
@@ -87,7 +93,8 @@ async def resume_answer(ctx: Context, channel: Channel, raw: bytes, limits: Head
         read = classify(head, target, ctx.object_id, in_our_name=ctx.signs)
         if not isinstance(read, ReadRequest) or ctx.store is None:
             raise AbortedAnswerError("the hit branch answered what it should not have")
-        await resume_read(ctx, ctx.store, exchange, read, begun.record)
+        result = Result.HIT if ctx.authorization.has_ttl else Result.REVALIDATED
+        await resume_read(ctx, ctx.store, exchange, read, begun.record, result)
     except (StorageError, UpstreamError) as error:
         raise AbortedAnswerError(str(error)) from error
     finally:
@@ -112,7 +119,7 @@ async def refuse(
     return False
 
 
-async def _answer(ctx: Context, exchange: Exchange) -> None:
+async def _answer(ctx: Context, exchange: Exchange, begun: Begun | None) -> None:
     if ctx.requests_in_flight >= ctx.max_requests:
         ctx.metrics.refused("requests")
         exchange.keep_alive = exchange.keep_alive and exchange.body_read
@@ -120,7 +127,7 @@ async def _answer(ctx: Context, exchange: Exchange) -> None:
         return
     ctx.requests_in_flight += 1
     try:
-        await _route(ctx, exchange)
+        await _route(ctx, exchange, begun)
     except (ClientGoneError, AbortedAnswerError):
         raise
     except RequestError as error:
@@ -144,7 +151,7 @@ async def _answer(ctx: Context, exchange: Exchange) -> None:
         ctx.requests_in_flight -= 1
 
 
-async def _route(ctx: Context, exchange: Exchange) -> None:
+async def _route(ctx: Context, exchange: Exchange, begun: Begun | None) -> None:
     target = parse_target(exchange.head, ctx.addressing)
     exchange.bucket, exchange.key, exchange.version = target.bucket, target.key, target.version
     classified = await _classified(ctx, exchange, target)
@@ -154,7 +161,10 @@ async def _route(ctx: Context, exchange: Exchange) -> None:
     if isinstance(classified, ReadRequest):
         if ctx.store is not None:
             try:
-                await handle_read(ctx, ctx.store, exchange, classified)
+                if begun is not None:
+                    await handle_begun(ctx, ctx.store, exchange, classified, begun)
+                else:
+                    await handle_read(ctx, ctx.store, exchange, classified)
             except StorageError as error:
                 # A broken cache never fails a request that the origin would answer.
                 if exchange.head_sent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from fastcache._core.proving import Question
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.gateway import Gateway
@@ -17,6 +18,7 @@ from fastcache.policy.redirection import may_be_elsewhere
 from fastcache.protocol.framing import NO_BODY, BodyFraming, Framing
 from fastcache.protocol.requests import RequestHead, forward_headers, render_request_head
 from fastcache.protocol.responses import ResponseHead, forward_response_headers, render_response_head
+from fastcache.upstream.connection import Connection
 from fastcache.upstream.pool import Pool
 from fastcache.upstream.response import Response
 from fastcache.upstream.sender import RequestBody
@@ -117,14 +119,6 @@ async def _send(
     length: int | None,
 ) -> Response:
     head = exchange.head
-
-    def interim(response: ResponseHead) -> None:
-        if head.http_10 or exchange.head_sent:
-            return  # RFC 9110 section 15.2: it does not know what a 1xx is, or is in the middle of the answer
-        exchange.channel.write_interim(
-            render_response_head(response.status, response.reason, forward_response_headers(response))
-        )
-
     ctx.metrics.origin_request(head.method)
     response = await pool.request(
         head.method,
@@ -132,11 +126,39 @@ async def _send(
         body=source,
         chunked=chunked,
         content_length=length,
-        on_informational=interim,
+        on_informational=_interim(exchange),
         retry_safe=head.method in SAFE_METHODS,
     )
     ctx.metrics.origin_response(response.head.status)
     return response
+
+
+async def go_on(ctx: Context, exchange: Exchange, connection: Connection, question: Question, add: Headers) -> Response:
+    """As ``ask``, for a request without a body that the hit branch has sent already, with ``add``."""
+    head = exchange.head
+    response = await ctx.pool.go_on(
+        connection,
+        head.method,
+        _rendered(ctx, head, add, frozenset()),
+        unsent=question.kept if question.unsent else b"",
+        received=b"" if question.unsent else question.kept,
+        seconds=question.seconds,
+        on_informational=_interim(exchange),
+    )
+    ctx.metrics.origin_response(response.head.status)
+    exchange.origin_status = response.head.status
+    return response
+
+
+def _interim(exchange: Exchange) -> Callable[[ResponseHead], None]:
+    def pass_on(response: ResponseHead) -> None:
+        if exchange.head.http_10 or exchange.head_sent:
+            return  # RFC 9110 section 15.2: it does not know what a 1xx is, or is in the middle of the answer
+        exchange.channel.write_interim(
+            render_response_head(response.status, response.reason, forward_response_headers(response))
+        )
+
+    return pass_on
 
 
 async def ask_again_alone(

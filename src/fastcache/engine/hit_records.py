@@ -47,6 +47,13 @@ def _record(hit: LoggedHit, limits: HeadLimits, addressing: Addressing) -> Acces
         referer=head.get(b"referer"),
         user_agent=head.get(b"user-agent"),
         host=head.host,
-        result=Result.HIT if hit.complete else Result.ERROR,
+        result=_result(hit),
+        origin_status=hit.origin_status,
         http_version="HTTP/1.1",
     )
+
+
+def _result(hit: LoggedHit) -> Result:
+    if not hit.complete:
+        return Result.ERROR
+    return Result.HIT if hit.origin_status is None else Result.REVALIDATED

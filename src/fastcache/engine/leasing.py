@@ -2,8 +2,9 @@
 
 The hit branch decides nothing. Here it is decided, right after an answer that the rules of ``policy`` allowed without
 asking the origin, that the same request may be answered so until the TTL has passed: with the very header blocks that
-the engine would render, and the extents that it has just sent from. A lease rests on the entry as it is; the store ends
-it with any change (``storage.entry.Entry``), a raised fence ends it at once in every process.
+the engine would render, and the extents that it has just sent from. Where the origin is to be asked about each answer,
+a lease says what the answer will be once the origin has said that it may be given. A lease rests on the entry as it is;
+the store ends it with any change (``storage.entry.Entry``), a raised fence ends it at once in every process.
 
 Where signatures are checked here, a lease is for those access keys only to which it was granted, each after the engine
 has verified and allowed a request of it; whenever the set of keys changes all of them have to be granted anew.
@@ -13,10 +14,11 @@ from __future__ import annotations
 
 from fastcache._core.access_keys import AccessKeys
 from fastcache._core.fields import render_fields
+from fastcache._core.generations import Generations, Knowledge
 from fastcache._core.leases import Leases
 from fastcache.clock import Clock
 from fastcache.engine.exchange import Exchange
-from fastcache.model import ChecksumState, HeadRecord, Interval
+from fastcache.model import ChecksumState, Headers, HeadRecord, Interval
 from fastcache.policy.freshness import Ttls
 from fastcache.policy.stored_headers import not_modified_headers, replay_changes_in, replayed_headers
 from fastcache.protocol.query import classify_query
@@ -31,6 +33,9 @@ MEMO_BYTES = 16 * 1024
 _NOTHING = Interval(0, 0)
 _LOOKS = 4096
 """Leases looked at each time for ended ones."""
+_NO_TTLS = Ttls(0.0, 0.0)
+_PROVED_FOR = 3600.0
+"""Seconds for which the hit branch may ask about an object; no matter of freshness, but of what it holds open."""
 _NEUTRAL_QUERY = b"?x-id=GetObject"
 GRANTS = 16
 """Access keys that a lease can be granted to at a time, where signatures are checked; more take turns at the engine."""
@@ -62,16 +67,21 @@ class Lessor:
     """Publishes leases, and lets go what they held when they are through. Loop thread only.
 
     ``keys`` are those whose signatures the hit branch checks; None where it checks none and answers anybody.
+    ``must_prove``: it asks the origin about each answer, with the request that it answers, and notes what it learns in
+    ``generations``, if there are other workers.
     """
 
     def __init__(
-        self, leases: Leases, store: Store, clock: Clock, ttls: Ttls, keys: AccessKeys | None = None
+        self, leases: Leases, store: Store, clock: Clock, ttls: Ttls, keys: AccessKeys | None = None, *,
+        must_prove: bool = False, generations: Generations | None = None,
     ) -> None:  # fmt: skip
+        self._generations = generations
         self._keys = keys
         self._leases = leases
         self._store = store
         self._clock = clock
         self._ttls = ttls
+        self._must_prove = must_prove
         self._held: dict[int, HeldLease] = {}
 
     @property
@@ -141,14 +151,16 @@ class Lessor:
         self._leases.expire(self._clock.boot(), _LOOKS)
         self.collect()
 
-    def close(self) -> None:
+    def revoke_all(self) -> None:
         """End every lease."""
         self._leases.revoke_all()
         self.collect()
 
     def _suffices(self, lease: HeldLease, proof: Validation, interval: Interval | None) -> bool:
         """Whether a lease is as good as a new one would be, or can be made so by adding extents."""
-        if lease.proved_at != proof.at or not self._leases.holds(lease.id, self._clock.boot()):
+        if not self._leases.holds(lease.id, self._clock.boot()):
+            return False
+        if lease.proved_at != proof.at and not self._must_prove:
             return False
         if interval is None or self._leases.covers(lease.id, interval.start, interval.end):
             return True
@@ -177,8 +189,8 @@ class Lessor:
         age = max(0.0, self._clock.wall() - record.stored_at)
         headers = replayed_headers(record, age=0.0, whole_object=False, checksum_mode=False, stored_for=age)
         changes_in = replay_changes_in(record, stored_for=age)
-        ttls = self._ttls.of_object(record)
-        until = proof.at + max(ttls.get, ttls.head)
+        ttls = _NO_TTLS if self._must_prove else self._ttls.of_object(record)
+        until = proof.at + (_PROVED_FOR if self._must_prove else max(ttls.get, ttls.head))
         lease_id = 0
         try:
             lease_id = self._leases.publish(
@@ -199,6 +211,10 @@ class Lessor:
                 checksums_known=record.checksum_state is not ChecksumState.UNKNOWN,
                 memo=memo,
                 extents=extents,
+                latest=entry.latest if self._must_prove else None,
+                knowledge=self._knowledge(entry, record),
+                version=record.version_id,
+                headers_without_vary=_without_vary(headers),
             )
         finally:
             if not lease_id:
@@ -208,6 +224,11 @@ class Lessor:
             self._held[lease_id] = lease
             entry.leases.add(lease)
         return lease_id
+
+    def _knowledge(self, entry: Entry, record: HeadRecord) -> Knowledge | None:
+        if self._generations is None or not self._must_prove:
+            return None
+        return self._generations.knowledge(entry.object_id.digest, record.generation.tag)
 
 
 def offer_to(lessor: Lessor, exchange: Exchange, entry: Entry, record: HeadRecord, interval: Interval | None) -> None:
@@ -236,3 +257,9 @@ def _signed_name(head: RequestHead) -> tuple[bytes, bytes] | None:
     if head.http_10 or not path.startswith(b"/") or not classify_query(query).is_plain_or_presigned:
         return None
     return head.host, path
+
+
+def _without_vary(headers: Headers) -> bytes | None:
+    """Rendered without Vary, which a 304 may bring anew; None where there is none."""
+    kept = tuple((name, value) for name, value in headers if name.lower() != b"vary")
+    return None if len(kept) == len(headers) else render_fields(kept)

@@ -23,30 +23,24 @@ from fastcache.engine.byteranges import ByterangesSource
 from fastcache.engine.completing import complete_and_serve
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
-from fastcache.engine.filling import begin_fill
 from fastcache.engine.flights import Leader
-from fastcache.engine.forwarding import relay
 from fastcache.engine.gaps import awaited_leader
 from fastcache.engine.heads import handle_head
-from fastcache.engine.judging import is_broken_part, judge_answer
+from fastcache.engine.judging import is_broken_part
 from fastcache.engine.leasing import offer_to
-from fastcache.engine.lessons import entry_freshness, forget_if_other, learn_from_refusal
+from fastcache.engine.lessons import entry_freshness
 from fastcache.engine.refresh import refresh_behind
-from fastcache.engine.serving import FillSource, Source, send_body, send_stored
+from fastcache.engine.serving import send_stored
 from fastcache.engine.spans import lead_with_gaps
+from fastcache.engine.taking import take_answer
 from fastcache.engine.wide import ask_for_blocks, serve_out_of_blocks, wide_read
 from fastcache.errors import UpstreamConnectError, UpstreamTimeoutError
-from fastcache.model import Headers, HeadRecord, Interval, Result
-from fastcache.policy.cache_status import cache_status_headers
+from fastcache.model import Headers, Result
 from fastcache.policy.freshness import STALE_STATUSES, Freshness
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import REFUSES_ADDITION, Verdict, judge_304, validator_to_add
-from fastcache.policy.storable import NotStorable, Storable, merge_known
-from fastcache.protocol.framing import BodyFraming, Framing
-from fastcache.protocol.responses import forward_response_headers
 from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
-from fastcache.upstream.response import Response
 
 _log = logging.getLogger("fastcache.engine.reads")
 
@@ -149,10 +143,24 @@ async def _prove_and_serve(
     if usable is Freshness.STALE_ON_ERROR and asked.response.head.status in STALE_STATUSES:
         asked.response.abort()
         return await _serve_unasked(ctx, exchange, read, entry, basis)
+    return await settle(ctx, store, exchange, read, entry, basis, asked, prover)
+
+
+async def settle(
+    ctx: Context,
+    store: Store,
+    exchange: Exchange,
+    read: ReadRequest,
+    entry: Entry,
+    basis: Basis,
+    asked: Asked,
+    prover: Leader | None = None,
+) -> bool:
+    """Answer as the origin's word about the basis allows. False: look again, nothing was answered."""
     if asked.added and asked.response.head.status in REFUSES_ADDITION:
         asked = await ask_again(ctx, exchange, read, asked, remember=True)
     if asked.added and is_broken_part(ctx, store, read, asked):
-        ctx.additions_break_parts.add(origin)
+        ctx.additions_break_parts.add(read.object_id.origin)
         _log.warning("the origin breaks answers about parts beside an If-None-Match; none is added to those any more")
         asked = await ask_again(ctx, exchange, read, asked, remember=False)
     if asked.added and asked.response.head.status == 304:
@@ -170,7 +178,7 @@ async def _prove_and_serve(
             return True
         asked = await ask_again(ctx, exchange, read, asked, remember=False)
     try:
-        await _take_answer(ctx, store, exchange, read, asked, basis, prover)
+        await take_answer(ctx, store, exchange, read, asked, basis, prover)
     except BaseException:
         asked.response.abort()
         raise
@@ -223,168 +231,10 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
                 if await serve_out_of_blocks(ctx, store, exchange, read, blocks, asked, leader):
                     return True
                 asked = await ask_again(ctx, exchange, read, asked, remember=False)
-        await _take_answer(ctx, store, exchange, read, asked, None, leader)
+        await take_answer(ctx, store, exchange, read, asked, None, leader)
     return True
 
 
 async def _ask_alone(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
     """Send the client's request as it is; nobody waits for its answer."""
-    await _take_answer(ctx, store, exchange, read, await ask_origin(ctx, exchange, read, ()), None, None)
-
-
-async def _take_answer(
-    ctx: Context,
-    store: Store,
-    exchange: Exchange,
-    read: ReadRequest,
-    asked: Asked,
-    basis: Basis | None,
-    leader: Leader | None,
-) -> None:
-    """The origin answered something else than a 304 to our validator."""
-    response = asked.response
-    head = response.head
-    if head.status not in (200, 206):
-        learn_from_refusal(ctx, store, read, asked)
-        _release(leader)
-        await relay(exchange, response, Result.MISS if head.status != 304 else Result.REVALIDATED)
-        return
-    judged = judge_answer(ctx, store, read, asked)
-    if isinstance(judged, NotStorable):
-        forget_if_other(ctx, store, read, head.get(b"etag"))
-        _release(leader)
-        await relay(exchange, response, Result.MISS, detail=judged.reason)
-        return
-    if read.overrides:
-        # The header set is not the object's: whatever becomes of the body, this head is for this client alone.
-        forget_if_other(ctx, store, read, head.get(b"etag"))
-        if not await _serve_at_hand(ctx, exchange, read, judged, asked, basis, leader):
-            await relay(exchange, response, Result.MISS, detail=b"override")
-        return
-    present = store.peek(read.object_id)
-    record = merge_known(judged.record, present.head if present is not None else None)
-    published = store.publish_head(read.object_id, record, asked.token, asked.sent)
-    if published is None:
-        # Overtaken by a write or a newer answer: right for this client, not to be kept.
-        _release(leader)
-        await relay(exchange, response, Result.MISS, detail=b"overtaken")
-        return
-    asked.token = published
-    store.validate(read.object_id, asked.token, asked.sent, asked.at)
-    storable = Storable(record, judged.interval)
-    if await _serve_at_hand(ctx, exchange, read, storable, asked, basis, leader):
-        return
-    if (
-        read.part is not None
-        and basis is None
-        and await _serve_part(ctx, store, exchange, read, storable, asked, leader)
-    ):
-        return
-    await _fill(ctx, store, exchange, read, storable, asked, leader)
-
-
-async def _serve_at_hand(
-    ctx: Context,
-    exchange: Exchange,
-    read: ReadRequest,
-    storable: Storable,
-    asked: Asked,
-    basis: Basis | None,
-    leader: Leader | None,
-) -> bool:
-    """The origin sends bytes that are here already: cut it and serve ours, under its head. False: they are not here."""
-    if (
-        basis is None
-        or basis.source is None
-        or basis.answer.ranges
-        or basis.record.generation != storable.record.generation
-        or basis.answer.interval != storable.interval
-        or not await prepared(basis)
-    ):
-        return False
-    asked.response.abort()
-    if leader is not None:
-        leader.land(followable=True)
-    result = Result.COALESCED if basis.followed else Result.REVALIDATED
-    await _send_under_origins_head(
-        ctx, exchange, read, storable.record, asked.response, storable.interval, basis.source, result
-    )
-    return True
-
-
-async def _serve_part(
-    ctx: Context,
-    store: Store,
-    exchange: Exchange,
-    read: ReadRequest,
-    storable: Storable,
-    asked: Asked,
-    leader: Leader | None,
-) -> bool:
-    """Only the answer told where the part lies: its bytes may be here, from a range or a read of the whole object."""
-    basis = await find_basis(ctx, store, await store.lookup(read.object_id), read)
-    if basis is None:
-        return False
-    try:
-        return await _serve_at_hand(ctx, exchange, read, storable, asked, basis, leader)
-    finally:
-        basis.close()
-
-
-def _release(leader: Leader | None) -> None:
-    """Nobody can follow this answer: who waits goes on now, not when its body is through."""
-    if leader is not None:
-        leader.land(followable=False)
-
-
-async def _fill(
-    ctx: Context,
-    store: Store,
-    exchange: Exchange,
-    read: ReadRequest,
-    storable: Storable,
-    asked: Asked,
-    leader: Leader | None,
-) -> None:
-    """Store the body and serve it from behind its own watermark. From here on the fill owns the response."""
-    record, interval = storable.record, storable.interval
-    fill = begin_fill(ctx, store, read, storable, asked)
-    source = FillSource(ctx, read.object_id, fill, interval)
-    try:
-        if leader is not None:
-            leader.land(followable=True)
-        await _send_under_origins_head(
-            ctx,
-            exchange,
-            read,
-            record,
-            asked.response,
-            interval,
-            source,
-            Result.MISS,
-            stored=fill.is_stored,
-        )
-    finally:
-        source.close()
-
-
-async def _send_under_origins_head(
-    ctx: Context,
-    exchange: Exchange,
-    read: ReadRequest,
-    record: HeadRecord,
-    response: Response,
-    interval: Interval,
-    source: Source,
-    result: Result,
-    *,
-    stored: bool = False,
-) -> None:
-    exchange.result = result
-    head = response.head
-    headers = forward_response_headers(head) + cache_status_headers(result, forward_status=head.status, stored=stored)
-    try:
-        await exchange.send_head(head.status, headers, BodyFraming(Framing.LENGTH, interval.length))
-        await send_body(ctx, exchange, read, record, interval, source)
-    finally:
-        exchange.origin_bytes += response.bytes_received
+    await take_answer(ctx, store, exchange, read, await ask_origin(ctx, exchange, read, ()), None, None)

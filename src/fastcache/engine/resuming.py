@@ -16,12 +16,15 @@ from fastcache.policy.read_request import ReadRequest
 from fastcache.storage.store import Store
 
 
-async def resume_read(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, record: HeadRecord) -> None:
+async def resume_read(
+    ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, record: HeadRecord, result: Result
+) -> None:
     """Send what is left of the answer to ``read`` under a lease of ``record``. Raises AbortedAnswerError."""
     answer = answer_locally(read, record)
     if answer.interval is None:
         raise AbortedAnswerError("an answer without a body was to be gone on with")
-    exchange.result = Result.HIT
+    exchange.result = result
+    exchange.origin_status = None if result is Result.HIT else 304
     exchange.object_size = record.generation.size
     exchange.status = answer.status
     interval = answer.interval

@@ -15,6 +15,7 @@ from fastcache._core.fences import Fences
 from fastcache._core.hit_log import HitLog
 from fastcache._core.hits import Hits
 from fastcache._core.leases import Leases
+from fastcache._core.ordering import Numbers
 from fastcache._core.sigv4 import Verifier
 from fastcache.clock import SystemClock
 from fastcache.engine.ahead import ReadingAhead
@@ -137,7 +138,7 @@ async def _worker(settings: Settings, inherited: Inherited | None = None) -> Asy
         ctx.watcher = _read_ahead(settings, ctx)
         stack.push_async_callback(ctx.flights.close)
         if inherited is not None and inherited.generations is not None:
-            ctx.next_number = inherited.generations.next_sent
+            ctx.numbers = Numbers(inherited.generations)
         limits = HeadLimits(
             bytes=settings.limits.head_bytes,
             fields=settings.limits.header_fields,
@@ -269,16 +270,24 @@ def _read_ahead(settings: Settings, ctx: Context) -> ReadingAhead | None:
 def _hit_branch(
     settings: Settings, ctx: Context, limits: HeadLimits, max_connections: int
 ) -> tuple[Hits | None, HitLog | None]:
-    """The compiled hit branch, where hits need not be asked about; ``ctx`` gets the lessor that feeds it."""
-    if not settings.hit.branch or ctx.store is None or not ctx.authorization.has_ttl:
+    """The compiled hit branch; ``ctx`` gets the lessor that feeds it. None where the origin is asked about hits, and in
+    a way that only the engine knows."""
+    if not settings.hit.branch or ctx.store is None:
+        return None, None
+    asking = not ctx.authorization.has_ttl
+    origins = ctx.pool.lend(ctx.numbers) if asking and ctx.gateway is None else None
+    if asking and origins is None:
         return None, None
     keys = None if ctx.gateway is None else ctx.gateway.hit_keys
     files = leased_files_within_limit(settings.hit.files, max_connections)
     grants = 0 if keys is None else GRANTS
     leases = Leases(ctx.fences, settings.hit.leases, settings.hit.memory, files, grants)
-    ctx.lessor = Lessor(leases, ctx.store, ctx.clock, ctx.ttls, keys)
+    generations = ctx.numbers.shared
+    ctx.lessor = Lessor(leases, ctx.store, ctx.clock, ctx.ttls, keys, must_prove=asking, generations=generations)
     verifier = None if keys is None else Verifier(keys)
-    return build_hits(leases, ctx.metrics, ctx.access_log, limits, parser=settings.hit.parser, verifier=verifier)
+    return build_hits(
+        leases, ctx.metrics, ctx.access_log, limits, parser=settings.hit.parser, verifier=verifier, origins=origins
+    )
 
 
 def _own_names() -> tuple[bytes, ...]:

@@ -118,7 +118,8 @@ RELOADS = Counter(
 HIT_BRANCH = Counter(
     "fastcache_hit_branch_total",
     "Requests by what the compiled hit branch made of them: answered; left to the engine because not recognised, not "
-    "leased, their signature not verified or their bytes not ready; or taken over by it in the middle.",
+    "leased, their signature not verified, their bytes not ready, or no connection to ask the origin on (not_asked); "
+    "passed on with the origin's answer; or taken over by it in the middle.",
     ("outcome",),
 )
 KEYS_RELOADS = Counter("fastcache_keys_reloads_total", "Readings of the keys file after the first.", ("outcome",))

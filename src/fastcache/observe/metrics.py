@@ -60,8 +60,9 @@ class _Gauge:
 class Metrics:
     """The counters, histograms and gauges of one process. Every method may be called from any thread.
 
-    Compiled code takes ``counters`` with ``hit_slot()``, ``SENT_BYTES_SLOT``, ``CLIENT_OPENED_SLOT`` and
-    ``CLIENT_CLOSED_SLOT``, and ``request_seconds`` and ``first_byte_seconds`` of HIT and ERROR.
+    Compiled code takes ``counters`` with ``hit_slots()``, ``proof_slots()``, ``SENT_BYTES_SLOT``,
+    ``CLIENT_OPENED_SLOT`` and ``CLIENT_CLOSED_SLOT``, and ``request_seconds`` and ``first_byte_seconds`` of a hit's
+    result and of ERROR.
     """
 
     def __init__(self, numbers: memoryview | None = None, names: Names | None = None) -> None:
@@ -92,26 +93,20 @@ class Metrics:
             result: self._allocate(catalogue.REQUESTS.name, (OTHER_METHOD, OTHER_STATUS, result.value))
             for result in Result
         }
-        self._hit_slots = {
-            (method, status): self._request_slot(method, status, Result.HIT)
-            for method in HIT_METHODS
-            for status in HIT_STATUSES
-        }
-        self._cut_hit_slots = {
-            (method, status): self._request_slot(method, status, Result.ERROR)
-            for method in HIT_METHODS
-            for status in HIT_STATUSES
-        }
 
     # -- requests
 
-    def hit_slot(self, method: bytes, status: int) -> int:
-        """The slot of ``fastcache_requests_total`` for a HIT; KeyError unless GET or HEAD and one of HIT_STATUSES."""
-        return self._hit_slots[method, status]
+    def hit_slots(self, result: Result) -> list[list[int]]:
+        """The slots of ``fastcache_requests_total`` for each of HIT_METHODS with each of HIT_STATUSES."""
+        return [[self._request_slot(method, status, result) for status in HIT_STATUSES] for method in HIT_METHODS]
 
-    def cut_hit_slot(self, method: bytes, status: int) -> int:
-        """The same for an answer that broke off, which is an ERROR."""
-        return self._cut_hit_slots[method, status]
+    def proof_slots(self) -> tuple[int, int, int]:
+        """The slots of a GET to an origin, of a 304 from there, and of a GET whose client left before its answer."""
+        return (
+            self._allocate(catalogue.ORIGIN_REQUESTS.name, ("GET",)),
+            self._allocate(catalogue.ORIGIN_RESPONSES.name, ("304",)),
+            self._request_slot(b"GET", 499, Result.ERROR),
+        )
 
     def request_done(
         self,

@@ -12,8 +12,10 @@ from ipaddress import IPv4Network, IPv6Network
 
 from fastcache._core.hit_log import HitLog
 from fastcache._core.hits import Hits
+from fastcache._core.proving import Question
 from fastcache._core.reactor import Reactor
 from fastcache._core.ticked import Ticked
+from fastcache.engine.begun import Begun
 from fastcache.engine.channel import ClientGoneError, PlainChannel
 from fastcache.engine.context import Context
 from fastcache.engine.dispatch import BegunAnswer, refuse, resume_answer, serve_request
@@ -70,6 +72,7 @@ class Frontend:
         self._loop = asyncio.get_running_loop()
         self._channels: dict[int, PlainChannel] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._begun: dict[int, Begun] = {}
         self._beginning: set[int] = set()
         """Connections whose task has not had its first step."""
         self._idle = asyncio.Event()
@@ -159,7 +162,7 @@ class Frontend:
         self._loop.remove_reader(self.reactor.fileno())
         self.reactor.shut_down()
         if self._ctx.lessor is not None:
-            self._ctx.lessor.close()
+            self._ctx.lessor.revoke_all()
         self._tell_hits()
         self._count_connections()
 
@@ -239,8 +242,17 @@ class Frontend:
             return
         channel = self._channel(cid)
         begun = BegunAnswer(record, f"{request_id:016X}", body_sent, seconds)
-        answer = resume_answer(self._ctx, channel, head, self._limits, begun)
-        self._start(cid, self._run(channel, answer))
+        self._start(cid, self._resume(channel, head, begun))
+
+    def on_question(self, cid: int, head: bytes, question: Question) -> None:
+        """The hit branch has asked the origin, and its answer is to be read here."""
+        begun = self._begun[cid] = Begun(self._ctx.pool.withdraw(question.origin), question)
+        self._tell_hits()
+        self._start(cid, self._serve(self._channel(cid), head, begun))
+
+    def on_origins_ended(self) -> None:
+        """Connections to the origin that the hit branch had are the pool's again."""
+        self._ctx.pool.take_returned()
 
     def on_leases_released(self) -> None:
         """The last connection that was answered under some lease is through."""
@@ -276,8 +288,11 @@ class Frontend:
         if cid in self._beginning:  # without its first step a task runs not even its ``finally``
             self._ended(cid, complete=False, keep=False)
 
-    async def _serve(self, channel: PlainChannel, head: bytes) -> None:
-        await self._run(channel, serve_request(self._ctx, channel, head, self._limits))
+    async def _serve(self, channel: PlainChannel, head: bytes, begun: Begun | None = None) -> None:
+        await self._run(channel, serve_request(self._ctx, channel, head, self._limits, begun))
+
+    async def _resume(self, channel: PlainChannel, head: bytes, begun: BegunAnswer) -> None:
+        await self._run(channel, resume_answer(self._ctx, channel, head, self._limits, begun))
 
     async def _refuse(self, channel: PlainChannel, error: RequestError, head: bytes = b"") -> None:
         await self._run(channel, refuse(self._ctx, channel, error, head))
@@ -304,6 +319,9 @@ class Frontend:
         self._channels.pop(cid, None)
         self._tasks.pop(cid, None)
         self._beginning.discard(cid)
+        begun = self._begun.pop(cid, None)
+        if begun is not None:
+            begun.close()
         if not self._tasks:
             self._idle.set()
         if complete:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from fastcache._core.extent_codec import FileHeader
 from fastcache._core.extents import ExtentState
 from fastcache._core.intervals import Intervals
+from fastcache._core.ordering import Latest
 from fastcache.model import FenceToken, HeadRecord, Identity
 from fastcache.policy.stored_headers import lasting_headers
 from fastcache.storage import layout
@@ -102,11 +103,11 @@ class Entry:
         "disk_head",
         "doomed",
         "extents",
+        "latest",
         "leases",
         "loaded",
         "object_id",
         "overhead",
-        "sent",
         "users",
         "void_on_disk",
     )
@@ -117,8 +118,8 @@ class Entry:
         self._head: HeadRecord | None = None
         self._validation: Validation | None = None
         self._voided = False
-        self.sent = sent
-        """The sequence number of the latest request whose answer was taken."""
+        self.latest = Latest(sent)
+        """The latest request whose answer was taken; under a lease, the hit branch takes answers too."""
         self.extents: Intervals[Extent] = Intervals()
         """The committed extents of the head's generation."""
         self.loaded = False
@@ -175,6 +176,15 @@ class Entry:
         head = self._head
         if head is not None and len(headers := lasting_headers(head.headers)) < len(head.headers):
             self.head = replace(head, headers=headers)
+
+    @property
+    def sent(self) -> int:
+        """The sequence number of the latest request whose answer was taken."""
+        return self.latest.number
+
+    @sent.setter
+    def sent(self, number: int) -> None:
+        self.latest.number = number
 
     def revoke_leases(self) -> None:
         """End every lease on this entry."""

@@ -1,8 +1,10 @@
 """One HTTP/1.1 connection to the origin: requests out, heads and bodies in, one exchange at a time.
 
 States:  IDLE --start()--> HEAD --final head--> BODY --end of body--> IDLE (reusable) or CLOSED
+         IDLE --lend()--> LENT --take_back()--> IDLE, or --go_on()--> HEAD
          any state --failure, abort(), close by the peer--> CLOSED
 
+While it is LENT its socket is not looked at here: somebody else has exchanges of the same kind on it, one at a time.
 A byte that arrives in IDLE belongs to nobody and closes the connection, as do bytes behind a response's end.
 """
 
@@ -21,6 +23,7 @@ from fastcache.protocol.framing import Framing
 from fastcache.protocol.responses import ResponseHead, parse_response_head
 from fastcache.upstream.exchange import Exchange, UnansweredError
 from fastcache.upstream.metrics import UpstreamMetrics
+from fastcache.upstream.sending import Sending
 from fastcache.upstream.settings import UpstreamSettings
 
 MAX_HEAD = 64 * 1024
@@ -42,24 +45,21 @@ class State(enum.Enum):
     """Where the connection stands; see the module's docstring."""
 
     IDLE = enum.auto()
+    LENT = enum.auto()
     HEAD = enum.auto()
     BODY = enum.auto()
     CLOSED = enum.auto()
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(Sending):
     """Receives into blocks of its own and hands out views of them; a stretch that was handed out is never reused."""
 
     def __init__(self, owner: Owner, settings: UpstreamSettings, metrics: UpstreamMetrics, sock: socket.socket) -> None:
+        super().__init__(metrics)
         self._owner = owner
         self._settings = settings
-        self._metrics = metrics
         self._sock = sock
-        self.loop = asyncio.get_running_loop()
-        """Asked for once: in CPython 3.11 each question is a system call too."""
-        self._transport: asyncio.Transport | None = None
         self._state = State.IDLE
-        self._exchange: Exchange | None = None
         self.exchanges = 0
         self.idle_since = 0.0
         """Loop time of the last return to the pool; the pool's to write."""
@@ -74,11 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         self._remaining = 0
         self._chunks: ChunkedDecoder | None = None
         self._reusable = False
-        # Sending.
-        self._write_paused = False
-        self._write_waiter: asyncio.Future[None] | None = None
         # What sweep() compares: set by whatever counts as progress, and the time of the last sweep that saw some.
-        self._progressed = False
         self._progress_time = 0.0
         self._unsent = 0
 
@@ -129,6 +125,41 @@ class Connection(asyncio.BufferedProtocol):
         One recv() per reuse is what keeps most requests that cannot be repeated off connections that are dead already.
         """
         return self.is_idle and is_silent(self._sock.fileno())
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._sock.fileno()
+
+    def lend(self) -> None:
+        """Leave the socket of this idle connection to somebody else."""
+        if self._state is not State.IDLE or self._transport is None:
+            raise RuntimeError("the connection is not idle")
+        self._state = State.LENT
+        self._transport.pause_reading()
+
+    def take_back(self) -> None:
+        """The socket is ours again, with no exchange under way."""
+        if self._state is State.LENT and self._transport is not None:
+            self._state = State.IDLE
+            self._transport.resume_reading()
+
+    def go_on(self, method: bytes, *, unsent: bytes, received: bytes, seconds: float) -> Exchange:
+        """The socket is ours again, with an exchange under way that began ``seconds`` ago: ``unsent`` is left of its
+        request, or ``received`` is what has come of its answer."""
+        if self._state is not State.LENT or self._transport is None:
+            raise RuntimeError("the connection is not lent")
+        exchange = self._begin(method, has_body=False)
+        self._progress_time -= seconds
+        self._progressed = False  # what was seen of an exchange before is none of this one's progress
+        self._transport.resume_reading()  # first: an answer that is complete may end in the connection being lent again
+        if unsent:
+            self.write(exchange, unsent, last=True)
+        if received:
+            if len(self._store) - self._filled < len(received):
+                self._new_block(len(received) + MIN_ROOM)
+            self.get_buffer(-1)[: len(received)] = received
+            self.buffer_updated(len(received))
+        return exchange
 
     def abort(self, exchange: Exchange | None = None) -> None:
         """Drop the connection now, unsent and unread bytes included; with ``exchange``, only while it serves that."""
@@ -193,6 +224,12 @@ class Connection(asyncio.BufferedProtocol):
         """Begin an exchange on this idle connection: its head goes out now."""
         if self._state is not State.IDLE:
             raise RuntimeError("the connection is not idle")
+        exchange = self._begin(method, has_body=has_body)
+        self._metrics.request_sent(method)
+        self.write(exchange, head, last=not has_body)
+        return exchange
+
+    def _begin(self, method: bytes, *, has_body: bool) -> Exchange:
         exchange = self._exchange = Exchange(method, self._on_read, self.loop, has_body=has_body)
         self._state = State.HEAD
         self.exchanges += 1
@@ -201,39 +238,7 @@ class Connection(asyncio.BufferedProtocol):
             self._new_block(self._settings.first_block)
         self._head_start = self._head_scanned = self._filled
         self._progress_time = self.loop.time()
-        self._metrics.request_sent(method)
-        self.write(exchange, head, last=not has_body)
         return exchange
-
-    def write(self, exchange: Exchange, *pieces: bytes | memoryview, last: bool = False) -> None:
-        """Queue ``pieces`` of the request; nothing when the exchange is over. ``last``: with them it is complete."""
-        if self._exchange is not exchange or self._transport is None:
-            return
-        if len(pieces) == 1:
-            self._transport.write(pieces[0])
-        else:
-            self._transport.writelines(pieces)
-        self._metrics.bytes_sent(sum(map(len, pieces)))
-        self._progressed = True
-        if last:
-            exchange.request_complete = True
-
-    async def drained(self, exchange: Exchange) -> None:
-        """Wait until more may be written, or nothing more is to be."""
-        while self._write_paused and self._exchange is exchange and not exchange.final:
-            self._write_waiter = self.loop.create_future()
-            await self._write_waiter
-
-    def pause_writing(self) -> None:
-        self._write_paused = True
-
-    def resume_writing(self) -> None:
-        self._write_paused = False
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        if self._write_waiter is not None and not self._write_waiter.done():
-            self._write_waiter.set_result(None)
 
     # Receiving
 

@@ -7,12 +7,15 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from fastcache._core.ordering import Numbers
+from fastcache._core.origins import Origins
 from fastcache.errors import UpstreamConnectError, UpstreamError, UpstreamTimeoutError
 from fastcache.model import OriginId
 from fastcache.protocol.responses import ResponseHead
 from fastcache.upstream.connect import Connector
 from fastcache.upstream.connection import Connection
 from fastcache.upstream.exchange import Exchange, UnansweredError
+from fastcache.upstream.loans import Loans
 from fastcache.upstream.metrics import NoMetrics, UpstreamMetrics
 from fastcache.upstream.resolver import Lookup, Resolver, system_lookup
 from fastcache.upstream.response import Response
@@ -47,6 +50,7 @@ class Pool:
         self._opening: set[asyncio.Task[Connection]] = set()
         self._connections: set[Connection] = set()
         self._idle: deque[Connection] = deque()
+        self._loans: Loans | None = None
         self._slots = settings.max_connections
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -54,6 +58,18 @@ class Pool:
         self._closed = False
         times = (settings.first_byte_timeout, settings.idle_timeout, settings.pool_idle)
         self._sweep_interval = max(0.02, min(1.0, min(times) / 4))
+
+    def lend(self, numbers: Numbers) -> Origins | None:
+        """What the hit branch borrows idle connections through, with a row of ``numbers`` for its requests; None where
+        they speak TLS."""
+        if self.origin.scheme != "http":
+            return None
+        settings = self._settings
+        origins = Origins(
+            numbers, settings.max_connections, most_idle=settings.max_idle, idle_timeout=settings.pool_idle
+        )
+        self._loans = Loans(origins)
+        return origins
 
     @property
     def open_connections(self) -> int:
@@ -95,6 +111,41 @@ class Pool:
         except UnansweredError:
             if not (reused and retry_safe and body is None):
                 raise
+        return await self._once_more(method, head, on_informational)
+
+    def withdraw(self, number: int) -> Connection:
+        """A lent connection on which a request is under way, for :meth:`go_on`; or to be aborted."""
+        assert self._loans is not None, "only what was lent has a number"
+        return self._loans.withdraw(number)
+
+    async def go_on(
+        self,
+        connection: Connection,
+        method: bytes,
+        head: bytes,
+        *,
+        unsent: bytes,
+        received: bytes,
+        seconds: float,
+        on_informational: OnInformational | None = None,
+    ) -> Response:
+        """As :meth:`request` of a request without a body that is safe to repeat, for one that was sent ``seconds`` ago
+        on a lent connection, but for ``unsent``; ``received`` is what has come."""
+        exchange = connection.go_on(method, unsent=unsent, received=received, seconds=seconds)
+        try:
+            return await self._answer(connection, exchange, None, False, None, on_informational)
+        except UnansweredError:
+            return await self._once_more(method, head, on_informational)
+
+    def take_returned(self) -> None:
+        """Connections that were lent have come back."""
+        for connection in [] if self._loans is None else self._loans.returned():
+            if self._waiters and connection.is_usable():
+                self._pass_on(connection)
+            else:
+                connection.abort()
+
+    async def _once_more(self, method: bytes, head: bytes, on_informational: OnInformational | None) -> Response:
         self._metrics.request_retried(method)
         connection = await self._acquire(fresh=True)
         exchange = connection.start(method, head, has_body=False)
@@ -156,12 +207,17 @@ class Pool:
             if connection.is_usable():
                 return connection
             connection.abort()
+        while self._loans is not None and not self._waiters and (lent := self._loans.take()) is not None:
+            if lent.is_usable():
+                return lent
+            lent.abort()
         return None
 
     async def _wait_turn(self) -> Connection | None:
         """Wait for a connection, or for a slot (None) that is then the caller's."""
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self._tell_waiting()
         try:
             async with asyncio.timeout(self._settings.queue_timeout):
                 return await waiter
@@ -173,6 +229,12 @@ class Pool:
             if isinstance(error, TimeoutError):
                 raise UpstreamTimeoutError("no connection to the origin became free", sent=False) from None
             raise
+        finally:
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        if self._loans is not None:
+            self._loans.owe(self.waiting)
 
     def _pass_on(self, granted: Connection | None) -> None:
         """Give a connection or a slot to the next who waits, or keep it."""
@@ -186,10 +248,19 @@ class Pool:
         elif self._closed or not granted.is_idle:  # what waits in its socket is looked at when it is taken
             granted.abort()
         else:
-            granted.idle_since = granted.loop.time()
-            self._idle.append(granted)
-            if len(self._idle) > self._settings.max_idle:
-                self._idle.popleft().abort()
+            if self._loans is None or not self._loans.offer(granted):
+                granted.idle_since = granted.loop.time()
+                self._idle.append(granted)
+            self._trim()
+
+    def _trim(self) -> None:
+        """Drop idle connections, those used longest ago first, until there are not too many beside the lent ones."""
+        while len(self._idle) > self._room():
+            self._idle.popleft().abort()
+
+    def _room(self) -> int:
+        most = self._settings.max_idle
+        return most if self._loans is None else max(0, most - self._loans.idle_beside(len(self._idle)))
 
     async def _open(self) -> Connection:
         """A new connection on a slot that is already taken."""
@@ -265,6 +336,7 @@ class Pool:
             connection.sweep(now)
         while self._idle and now - self._idle[0].idle_since >= self._settings.pool_idle:
             self._idle.popleft().abort()
+        self._trim()
         if self._connections:
             self._schedule_sweep()
 

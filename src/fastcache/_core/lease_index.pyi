@@ -1,0 +1,3 @@
+class LeaseIndex:
+    revoked: int
+    def __len__(self) -> int: ...

@@ -1,0 +1,3 @@
+def fields_of_proof(
+    head: bytes, etag: bytes, last_modified: bytes | None, version: bytes | None
+) -> tuple[tuple[bytes, bytes], ...] | None: ...

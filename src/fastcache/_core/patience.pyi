@@ -1,0 +1,3 @@
+from fastcache._core.proving import ProvingTable
+
+class PatientTable(ProvingTable): ...
