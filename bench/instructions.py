@@ -61,7 +61,7 @@ def instructions(directory: Path, requests: int, source: Path | None = None, fla
     out.mkdir()
     tool = ("valgrind", "-q", f"--log-file={directory}/valgrind.%p", "--tool=callgrind", "--trace-children=yes")
     tool += (f"--callgrind-out-file={out}/out.%p",)
-    with _warm_server(directory / "under-callgrind", tool, source, flags) as server:
+    with _warm_server(directory / "under-callgrind", tool, source, flags, ("bench.alone",)) as server:
         _hits(server, 2 * len(objects_of(4 * KIB)))  # the connections, the leases, and what is made at a first use
         totals = []
         for count in (requests, 2 * requests):
@@ -117,7 +117,13 @@ def _traced(directory: Path, requests: int, source: Path | None, flags: Sequence
 
 
 @contextlib.contextmanager
-def _warm_server(directory: Path, tool: Sequence[str], source: Path | None, flags: Sequence[str]) -> Iterator[Server]:
+def _warm_server(
+    directory: Path,
+    tool: Sequence[str],
+    source: Path | None,
+    flags: Sequence[str],
+    module: Sequence[str] = ("fastcache", "serve"),
+) -> Iterator[Server]:
     """fastcache under a tool, with objects that it has read once."""
     core, *_, other = sorted(os.sched_getaffinity(0)) * 2
     with contextlib.ExitStack() as stack:
@@ -126,7 +132,7 @@ def _warm_server(directory: Path, tool: Sequence[str], source: Path | None, flag
         if source is not None:
             environment["PYTHONPATH"] = str(source)
         server = stack.enter_context(
-            fastcache(core, behind, directory, *flags, under=tool, environment=environment, ready=_READY)
+            fastcache(core, behind, directory, *flags, under=tool, environment=environment, ready=_READY, module=module)
         )
         warm(server, control, objects_of(4 * KIB))
         yield server

@@ -116,13 +116,15 @@ def fastcache(
     under: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     ready: float = READY,
+    module: Sequence[str] = ("fastcache", "serve"),
 ) -> Iterator[Server]:
     """``fastcache serve`` in front of ``behind``, its cache in a directory of its own below ``directory``.
 
-    ``under`` is the command of a tool that runs it; ``environment`` is added to ours.
+    ``under`` is the command of a tool that runs it; ``environment`` is added to ours. ``module`` stands for it where
+    the supervisor is in the way.
     """
     host, port = behind.address
-    command = [*under, sys.executable, "-m", "fastcache", "serve", "-e", f"http://{host}:{port}", "-p", "0"]
+    command = [*under, sys.executable, "-m", *module, "-e", f"http://{host}:{port}", "-p", "0"]
     command += ["--admin-port", "0", "--cache-dir", str(directory / "cache"), "--log-level", "warning", *flags]
     allowed = is_allowed()
     if allowed:
