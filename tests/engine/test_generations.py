@@ -66,3 +66,30 @@ async def test_an_answer_without_etag_does_not_prove_what_is_served_stale(embed:
         await until(lambda: control.requests("GET", "o") > before, "the origin was asked")
         await until(lambda: not proxy.worker.ctx.flights._provers, "its answer was looked at")
         assert (await proxy.get("o"))[1] != old
+
+
+async def test_a_head_renewed_by_the_same_content_meanwhile_proves_what_was_opened(
+    embed: Embed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another range of the object was answered while a hit was being opened: that is no reason to ask the origin."""
+    async with embed(authorization="none", ttl="1h", hit_branch="off") as proxy:
+        ctx = proxy.worker.ctx
+        store = ctx.store
+        assert store is not None
+        proxy.origin.control.synthetic("bkt", "o", 8 * MIB)
+        first, other = {"Range": "bytes=0-99"}, {"Range": f"bytes={4 * MIB}-{4 * MIB + 99}"}
+        await proxy.get("o", signed=first)
+        await until(lambda: ctx.flights.active() == 0, "the range is stored")
+        open_range = store.open_range
+
+        async def open_then_renew(entry: Any, interval: Any) -> Any:
+            monkeypatch.undo()
+            reader = await open_range(entry, interval)
+            await proxy.get("o", signed=other)
+            return reader
+
+        monkeypatch.setattr(store, "open_range", open_then_renew)
+        proxy.origin.control.reset()
+        head, _ = await proxy.get("o", signed=first)
+        assert b"\r\nX-Cache: HIT\r\n" in head
+        assert proxy.origin.control.requests("GET", "o") == 1, "the other range"

@@ -39,7 +39,7 @@ from fastcache.model import Headers, Result
 from fastcache.policy.freshness import STALE_STATUSES, Freshness
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import REFUSES_ADDITION, Verdict, judge_304, validator_to_add
-from fastcache.storage.entry import Entry
+from fastcache.storage.entry import Entry, same_content
 from fastcache.storage.store import Store
 
 _log = logging.getLogger("fastcache.engine.reads")
@@ -85,7 +85,9 @@ async def _serve_basis(
     ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, entry: Entry, basis: Basis, deadline: float
 ) -> bool:
     """Serve the basis, after proving it where the mode asks for that. False: look again, nothing was answered."""
-    usable = entry_freshness(ctx, entry, read) if entry.head is basis.record else Freshness.EXPIRED
+    # Another answer may have renewed the head since the basis was found; under one that says the same it holds.
+    current = entry.head is basis.record or same_content(entry.head, basis.record)
+    usable = entry_freshness(ctx, entry, read) if current else Freshness.EXPIRED
     if usable is Freshness.STALE_USABLE:
         refresh_behind(ctx, store, exchange, read)
     if usable in (Freshness.FRESH, Freshness.STALE_USABLE):

@@ -32,6 +32,7 @@ from fastcache.lifecycle.gateway import running_gateway
 from fastcache.lifecycle.inherited import Inherited
 from fastcache.lifecycle.mounting import mounts_of
 from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.shares import worker_count
 from fastcache.lifecycle.store_settings import store_settings
 from fastcache.lifecycle.tallies import StoreTally
 from fastcache.model import OriginId
@@ -264,7 +265,8 @@ def _read_ahead(settings: Settings, ctx: Context) -> ReadingAhead | None:
     """What fetches ahead of readers, where requests of our own can be made for that."""
     if not ctx.signs or ctx.store is None or not settings.read_ahead:
         return None
-    return ReadingAhead(ctx, ctx.store, settings.read_ahead, settings.cache_size // _AHEAD_SHARE)
+    share = settings.cache_size // _AHEAD_SHARE // worker_count(settings)
+    return ReadingAhead(ctx, ctx.store, settings.read_ahead, share)
 
 
 def _hit_branch(
