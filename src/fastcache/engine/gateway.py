@@ -80,10 +80,10 @@ class Gateway:
                 exchange.payload = ClientPayload(exchange, admission.verified)
             if admission.deletes_several:
                 await self._check_deletes(exchange, admission)
-            exchange.admission = admission = self._placed(admission)
         except RequestError as error:
             self._metrics.refused("signature" if isinstance(error, SignatureError) else "permission")
             raise
+        exchange.admission = admission = self._placed(admission)
         return admission
 
     def resumed(self, head: RequestHead, target: S3Target) -> Admission:
