@@ -25,6 +25,16 @@ def test_credentials_and_region_are_read_from_any_source(configure: Configure) -
     assert (settings.credentials, settings.region) == (Choice("profile", "nightly"), "eu-west-1")
 
 
+def test_credentials_for_gaps_have_the_same_forms_and_may_be_none(configure: Configure) -> None:
+    assert configure(flags={"gap-credentials": "file:/run/gaps"}).gap_credentials == Choice("file", "/run/gaps")
+    assert configure("gap-credentials: ''\n").gap_credentials is None
+    refusal = configure.refusal(
+        flags={"gap-credentials": "instance", "authorization": "verify", "namespace": "per-key"}
+        | {"keys": str(configure.keys_file)}
+    )
+    assert refusal.startswith("flag --gap-credentials: with per-key a bucket name would mean a bucket of this cache's")
+
+
 def test_no_error_repeats_credentials_written_in_the_wrong_place(configure: Configure) -> None:
     refusal = configure.refusal(flags={"credentials": f"AKIACANARYKEY:{CANARY}"})
     assert refusal.startswith("flag --credentials: not one of auto | environment | profile:NAME | file:PATH")
@@ -111,6 +121,12 @@ def test_check_tells_that_there_are_none_where_that_may_change(tmp_path: Path) -
     result = check(tmp_path, "--credentials", "instance")
     assert told(result) == "the instance's role, none at the moment"
     assert "it has none" in result.stderr
+
+
+def test_check_tells_those_for_gaps_too(tmp_path: Path) -> None:
+    result = check(tmp_path, "--gap-credentials", "environment", environ=KEYS)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "# gap-credentials: environment, access key AKIA***"
 
 
 def test_check_asks_for_no_credentials_where_nothing_is_signed(tmp_path: Path) -> None:

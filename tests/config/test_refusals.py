@@ -79,6 +79,14 @@ Flags = Mapping[str, str]
             "flag --aliases: ap-2 is said to be ap-1, which is an alias itself; name the bucket behind it",
         ),
         (
+            {"gap-credentials": "environment", "authorization": "none"},
+            "flag --gap-credentials: none lets everybody read, with no word of the origin to go by; use revalidate or",
+        ),
+        (
+            {"gap-credentials": "environment", "authorization": "none", "upstream": "sign"},
+            "flag --gap-credentials: with sign everything is asked for with credentials; remove it",
+        ),
+        (
             {"authorization": "verify"},
             "flag --authorization: verify needs the clients' keys; name their file with keys",
         ),

@@ -25,6 +25,7 @@ DEFAULTS = {
     "cache_size": 10 * 2**30,
     "upstream": "passthrough",
     "credentials": {"kind": "auto", "argument": ""},
+    "gap_credentials": None,
     "region": "",
     "mounts": (),
     "addressing": "auto",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.gateway.mounted import MountedGate, There, credentials_file
 from tests.gateway.test_matrix import code_of
 from tests.harness.clients import boto3_client, obstore_store
 from tests.harness.origin import running_origin
+from tests.harness.processes import wait_until
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import exchange
 from tests.harness.swift import SwiftServer
@@ -96,6 +97,12 @@ def new_key() -> str:
     return f"a/{uuid.uuid4().hex}"
 
 
+def once_listed(list_objects: Callable[..., dict[str, Any]], **asked: str) -> dict[str, Any]:
+    """A list with something in it: Swift lists what was written a moment ago a moment later."""
+    wait_until(lambda: "Contents" in list_objects(**asked), 30, "something is listed")
+    return list_objects(**asked)
+
+
 def x_cache(answer: dict[str, Any]) -> str:
     return str(answer["ResponseMetadata"]["HTTPHeaders"]["x-cache"])
 
@@ -133,9 +140,9 @@ def test_lists_and_uploads_in_parts_speak_of_the_bucket_here(gate: MountedGate, 
     assert completed["Bucket"] == name
     assert completed["Location"].startswith(f"{gate.endpoint}/{name}/a/")
     assert s3.get_object(**at)["Body"].read() == b"".join(bodies)
-    listed = s3.list_objects_v2(Bucket=name, Prefix=at["Key"][:10])
-    assert (listed["Name"], [entry["Key"] for entry in listed["Contents"]]) == (name, [at["Key"]])
-    assert s3.list_objects(Bucket=name, Prefix=at["Key"][:10])["Name"] == name
+    for list_objects in (s3.list_objects_v2, s3.list_objects):
+        listed = once_listed(list_objects, Bucket=name, Prefix=at["Key"][:10])
+        assert (listed["Name"], [entry["Key"] for entry in listed["Contents"]]) == (name, [at["Key"]])
     deleted = s3.delete_objects(Bucket=name, Delete={"Objects": [{"Key": at["Key"]}]})
     assert [entry["Key"] for entry in deleted["Deleted"]] == [at["Key"]]
     assert status_of(s3.head_object, **at) == 404
@@ -289,7 +296,7 @@ def test_real_clients_write_and_list_a_mount(gate: MountedGate, name: str, tmp_p
     there, key = gate.mounts[name], new_key()
     store = obstore_store(gate.endpoint, name, gate.access_key, gate.secret_key)
     store.put(key, b"o" * 6 * MIB, use_multipart=True, chunk_size=5 * MIB)
-    assert store.list(prefix=key.rpartition("/")[0]).collect()
+    wait_until(lambda: bool(store.list(prefix=f"{key.rpartition('/')[0]}/").collect()), 30, "an object is listed")
     store.copy(key, f"{key}-copy")
     assert there.direct.head_object(Bucket=there.bucket, Key=f"{key}-copy")["ContentLength"] == 6 * MIB
     require_tool("s5cmd")
@@ -306,7 +313,8 @@ def test_real_clients_write_and_list_a_mount(gate: MountedGate, name: str, tmp_p
 
     s5cmd("cp", "--part-size", "5", str(file), f"s3://{name}/{key}-s5")
     assert there.direct.get_object(Bucket=there.bucket, Key=f"{key}-s5")["Body"].read() == file.read_bytes()
-    assert f"{key.rpartition('/')[2]}-s5" in s5cmd("ls", f"s3://{name}/{key}*")
+    short = key.rpartition("/")[2]
+    wait_until(lambda: f"{short}-s5" in s5cmd("ls", f"s3://{name}/{key}*"), 30, "the upload is listed")
     s5cmd("cp", f"s3://{name}/{key}-s5", f"s3://{name}/{key}-s6")
     assert there.direct.head_object(Bucket=there.bucket, Key=f"{key}-s6")["ContentLength"] == 6 * MIB
     s5cmd("rm", f"s3://{name}/{key}-s5", f"s3://{name}/{key}-s6")

@@ -11,7 +11,7 @@ import click
 from fastcache.cli.options import settings_command
 from fastcache.clock import SystemClock
 from fastcache.lifecycle.credentials import provider_of, tell_credentials
-from fastcache.lifecycle.mounting import accesses
+from fastcache.lifecycle.mounting import Access, accesses, gap_access
 from fastcache.lifecycle.settings import Settings, render_effective
 
 
@@ -27,5 +27,12 @@ def check(load: Callable[[], Settings]) -> None:
     click.echo(render_effective(settings), nl=False)
     if settings.upstream == "sign" or "credentials" in settings.explicit:
         for (_, name), access in accesses(settings).items():
-            found = asyncio.run(tell_credentials(provider_of(access, os.environ, SystemClock())))
-            click.echo(f"# credentials{f' for {access.endpoint}' if name else ''}: {found}")
+            _tell("credentials" + (f" for {access.endpoint}" if name else ""), access)
+    gaps = gap_access(settings)
+    if gaps is not None:
+        _tell("gap-credentials", gaps)
+
+
+def _tell(what: str, access: Access) -> None:
+    found = asyncio.run(tell_credentials(provider_of(access, os.environ, SystemClock())))
+    click.echo(f"# {what}: {found}")

@@ -17,6 +17,7 @@ from fastcache.engine.flights import Flights
 from fastcache.engine.forgetting import Forgetting
 from fastcache.engine.gateway import Gateway
 from fastcache.engine.leasing import Lessor
+from fastcache.engine.signing import Signer
 from fastcache.model import HeadRecord, Interval, ObjectId, OriginId
 from fastcache.observe.access_log import AccessLog
 from fastcache.observe.metrics import Metrics
@@ -70,6 +71,9 @@ class Context:
     """Whether objects encrypted with a KMS key are stored and served (SEMANTICS 24)."""
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
     """Other names of buckets, as requests name them, and the bucket each one is (SEMANTICS 2)."""
+    gap_signer: Signer | None = None
+    """Asks for what is missing of an object once a client's own request has proved that it may have it; None where
+    every request to the origin is a client's own, or ours."""
     mounts: Mounts | None = None
     """Buckets that are elsewhere, or have another name there (SEMANTICS 37)."""
     multi_range: bool = False

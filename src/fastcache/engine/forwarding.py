@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable
 
 from fastcache._core.proving import Question
@@ -159,6 +160,16 @@ def _interim(exchange: Exchange) -> Callable[[ResponseHead], None]:
         )
 
     return pass_on
+
+
+async def ask_in_our_name_alone(ctx: Context, signer: Signer, admission: Admission, add: Headers) -> Response:
+    """A request without a body that is no client's. Answers that speak of us are raised, as ``Signer.judge`` does."""
+    for attempt in itertools.count(1):
+        own = await signer.own_request(admission, add=add)
+        response = await _send_alone(ctx, own.method, own.head, own.pool)
+        if not await signer.judge(admission, response, repeatable=attempt < ATTEMPTS):
+            break
+    return response
 
 
 async def ask_again_alone(

@@ -29,6 +29,7 @@ from fastcache.engine.heads import handle_head
 from fastcache.engine.judging import is_broken_part
 from fastcache.engine.leasing import offer_to
 from fastcache.engine.lessons import entry_freshness
+from fastcache.engine.own_gaps import lead_with_own_gaps
 from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import send_stored
 from fastcache.engine.spans import lead_with_gaps
@@ -220,14 +221,20 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
         return True
     blocks = wide_read(ctx, read)
     with ctx.flights.lead(read.object_id, blocks) as leader:
+        asked = None
         if read.may_ask_for_part:
             answered = await lead_with_gaps(ctx, store, exchange, read, leader)
             if answered is not None:
                 return answered
+        elif ctx.gap_signer is not None:
+            outcome = await lead_with_own_gaps(ctx, store, exchange, read, leader)
+            if isinstance(outcome, bool):
+                return outcome
+            asked = outcome
         leader.sent = True
-        if blocks is read:
+        if asked is None and blocks is read:
             asked = await ask_origin(ctx, exchange, read, ())
-        else:
+        elif asked is None:
             asked = await ask_for_blocks(ctx, exchange, read, blocks)
             if asked.response.head.status == 206:
                 if await serve_out_of_blocks(ctx, store, exchange, read, blocks, asked, leader):

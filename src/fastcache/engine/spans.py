@@ -232,15 +232,16 @@ class GappedSource(PiecedSource):
                     span.begin()
 
 
+def span_fields(span: Interval, record: HeadRecord) -> Headers:
+    """What asks for a span of the record's generation and nothing else."""
+    return (b"Range", b"bytes=%d-%d" % (span.start, span.end - 1)), (b"If-Match", record.generation.etag)
+
+
 def own_ask(ctx: Context, exchange: Exchange, read: ReadRequest) -> Ask:
     """The request of the exchange itself, for a span."""
 
     async def ask(span: Interval, record: HeadRecord) -> Asked:
-        added: Headers = (
-            (b"Range", b"bytes=%d-%d" % (span.start, span.end - 1)),
-            (b"If-Match", record.generation.etag),
-        )
-        return await ask_origin(ctx, exchange, read, added, without=_RANGE)
+        return await ask_origin(ctx, exchange, read, span_fields(span, record), without=_RANGE)
 
     return ask
 
@@ -292,7 +293,7 @@ async def serve_with_gaps(
                 leader.land(followable=True)
         if fill is None:
             source.close()
-            return await _refused(ctx, store, exchange, read, asked, leader)
+            return await _refused(ctx, store, exchange, read, asked, leader, in_its_name=ask is None)
         proof = validation if validation is not None else asked.response.head.headers
         await send_stored(ctx, exchange, read, fill.record, answer, source, result, age=0.0, validation=proof)
     finally:
@@ -301,11 +302,19 @@ async def serve_with_gaps(
 
 
 async def _refused(
-    ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, asked: Asked, leader: Leader
+    ctx: Context,
+    store: Store,
+    exchange: Exchange,
+    read: ReadRequest,
+    asked: Asked,
+    leader: Leader,
+    *,
+    in_its_name: bool,
 ) -> bool:
-    """The origin's answer is not the span: whether that is all there is to say to the client."""
+    """The origin's answer is not the span: whether that is all there is to say to the client, as whose request it was
+    asked or not."""
     status = asked.response.head.status
-    if status == 404 or (status >= 500 and status != 501):
+    if in_its_name and (status == 404 or (status >= 500 and status != 501)):
         # It would say the same to the request as the client wrote it.
         learn_from_refusal(ctx, store, read, asked)
         leader.land(followable=False)

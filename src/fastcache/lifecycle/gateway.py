@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from fastcache._core.access_keys import AccessKeys
 from fastcache.clock import Clock
@@ -14,7 +14,7 @@ from fastcache.engine.gateway import Gateway
 from fastcache.engine.signing import Signer
 from fastcache.lifecycle.credentials import provider_of
 from fastcache.lifecycle.key_ring import KeyRing
-from fastcache.lifecycle.mounting import accesses, mounts_of
+from fastcache.lifecycle.mounting import Access, accesses, gap_access, mounts_of
 from fastcache.lifecycle.settings import Settings
 from fastcache.model import OriginId
 from fastcache.observe.catalogue import GAUGES
@@ -52,23 +52,42 @@ async def running_gateway(
             stack.push_async_callback(keys.close)
             keys.start()
         if rules.signs:
-            sites = await _sites(stack, settings, clock, metrics, Endpoints(pool, make_pool), make_pool)
+            sites = await _sites(stack, settings, accesses(settings), clock, metrics, pool, make_pool)
             signer = sites[settings.endpoint, ""]
         yield Gateway(rules, keys, signer, clock, metrics, hit_keys=hit_keys, mounts=mounts_of(settings), sites=sites)
+
+
+@contextlib.asynccontextmanager
+async def running_gap_signer(
+    settings: Settings, clock: Clock, metrics: Metrics, pool: Pool, make_pool: Callable[[OriginId], Pool]
+) -> AsyncIterator[Signer | None]:
+    """Who asks for what a client's read lacks, as long as it is needed; None where only clients ask.
+
+    ``pool`` and ``make_pool`` as for ``running_gateway``. ConfigError when there can be no credentials.
+    """
+    access = gap_access(settings)
+    if access is None:
+        yield None
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        place = access.endpoint, ""
+        sites = await _sites(stack, settings, {place: access}, clock, metrics, pool, make_pool)
+        yield sites[place]
 
 
 async def _sites(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
+    wanted: Mapping[tuple[OriginId, str], Access],
     clock: Clock,
     metrics: Metrics,
-    own: Endpoints,
+    pool: Pool,
     make_pool: Callable[[OriginId], Pool],
 ) -> dict[tuple[OriginId, str], Signer]:
-    """Who signs for each place, with credentials that are there; ``own`` is the way to the endpoint."""
-    ways = {settings.endpoint: own}
+    """Who signs for each place, with credentials that are there; ``pool`` is that of the setting ``endpoint``."""
+    ways = {settings.endpoint: Endpoints(pool, make_pool)}
     providers: dict[tuple[Choice, str], CredentialProvider] = {}
-    for access in accesses(settings).values():
+    for access in wanted.values():
         if access.endpoint not in ways:
             ways[access.endpoint] = Endpoints(make_pool(access.endpoint), make_pool)
         source = access.credentials, access.signing_region
@@ -90,7 +109,7 @@ async def _sites(
             clock,
             region=access.region,
         )
-        for place, access in accesses(settings).items()
+        for place, access in wanted.items()
     }
 
 

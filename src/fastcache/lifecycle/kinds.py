@@ -246,6 +246,14 @@ def _render_mount(mount: Mount) -> str:
     return " ".join((f"{mount.name}={mount.endpoint}/{mount.bucket}", *options))
 
 
+def _parse_optional_choice(text: str) -> choosing.Choice | None:
+    return choosing.parse_choice(text) if text else None
+
+
+def _render_optional_choice(value: choosing.Choice | None) -> str:
+    return "" if value is None else str(value)
+
+
 AUTO = 0
 MOST_WORKERS = 128
 """So many descriptors of inboxes fit into the message that a new process is given."""
@@ -275,6 +283,7 @@ DIRECTORY = Kind("path", _parse_path)
 OPTIONAL_FILE = Kind("path", _parse_optional_path, _render_optional_path)
 LOG_TARGET = Kind("path or -", _parse_log_target)
 CREDENTIALS = Kind(choosing.FORMS, choosing.parse_choice)
+OPTIONAL_CREDENTIALS = Kind("credentials", _parse_optional_choice, _render_optional_choice)
 REGION = Kind("region", _parse_region)
 CONGESTION = Kind("name", _parse_congestion)
 WORKERS = Kind("number | auto", _parse_workers, _render_workers)

@@ -1,4 +1,4 @@
-"""The setting ``mounts``: buckets under names of our own, and by which credentials each is asked for."""
+"""Buckets under names of our own (``mounts``), and as whom each endpoint is asked."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def accesses(settings: Settings) -> dict[tuple[OriginId, str], Access]:
     default = _default_access(settings)
     found = [default, *(_access_of(settings, mount) for mount in settings.mounts)]
     return {(access.endpoint, _name(access, default)): access for access in found}
+
+
+def gap_access(settings: Settings) -> Access | None:
+    """As whom the endpoint is asked for what a client's read lacks; None where only clients ask it."""
+    choice = settings.gap_credentials
+    return None if choice is None else Access(settings.endpoint, choice, settings.region)
 
 
 def mounts_of(settings: Settings) -> Mounts | None:

@@ -92,6 +92,20 @@ def _aliases(settings: Settings) -> Iterator[tuple[str, str]]:
             yield "aliases", f"{name} is said to be {bucket}, which is an alias itself; name the bucket behind it"
 
 
+def _gap_credentials(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.gap_credentials is None:
+        return
+    if settings.upstream == "sign":
+        yield "gap-credentials", "with sign everything is asked for with credentials; remove it"
+    elif settings.authorization == "none":
+        yield (
+            "gap-credentials",
+            "none lets everybody read, with no word of the origin to go by; use revalidate or verify, or remove it",
+        )
+    elif settings.namespace == "per-key":
+        yield "gap-credentials", "with per-key a bucket name would mean a bucket of this cache's own; use global"
+
+
 def _mounts(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.mounts and settings.upstream != "sign":
         yield "mounts", "passthrough sends every request to the endpoint as it was signed; use upstream: sign"
@@ -171,6 +185,7 @@ _RULES: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
     _keys,
     _open_to_strangers,
     _aliases,
+    _gap_credentials,
     _mounts,
     _regions,
     _ports,

@@ -10,127 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from fastcache.lifecycle import kinds
+from fastcache.lifecycle.groups import Fill, Group, Hit, Limits, Timeouts, kebab
 from fastcache.lifecycle.kinds import Kind, Network
-from fastcache.lifecycle.units import GIB, KIB, MIB, TIB
+from fastcache.lifecycle.units import GIB, MIB, TIB
 from fastcache.model import OriginId
 from fastcache.upstream.credentials.choosing import Choice
 
 _DAY = 86400.0
-# Timeouts end up as milliseconds in a C int.
-_TIMEOUT = kinds.duration(0.001, 7 * _DAY)
-_PAUSE = kinds.duration(0.0, _DAY)
-
-
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")
-
-
-class Group(BaseModel):
-    """Settings that share a prefix."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_kebab)
-
-
-class Limits(Group):
-    """Bounds that keep one client, or all of them together, from using up the process."""
-
-    max_connections: Annotated[int, kinds.number(1, 1_048_576)] = Field(
-        default=4096, description="Client connections open at once; more are refused with 503 SlowDown."
-    )
-    head_bytes: Annotated[int, kinds.size(4 * KIB, MIB)] = Field(
-        default=64 * KIB, description="Bytes of a request head, request line included."
-    )
-    header_fields: Annotated[int, kinds.number(16, 1000)] = Field(
-        default=100, description="Header fields of a request."
-    )
-    target_bytes: Annotated[int, kinds.size(4 * KIB, MIB)] = Field(
-        default=8 * KIB, description="Bytes of a request target, as sent."
-    )
-    min_client_rate: Annotated[int, kinds.size(0, GIB)] = Field(
-        default=KIB,
-        description="Bytes a second that a client must take or send, over ten seconds, while it alone is waited for; "
-        "0 lets it be as slow as it likes.",
-    )
-    max_requests_in_flight: Annotated[int, kinds.number(1, 1_048_576)] = Field(
-        default=1024, description="Requests that need the origin or the engine at once; more get 503 SlowDown."
-    )
-
-
-class Timeouts(Group):
-    """How long to wait for whom."""
-
-    connect: Annotated[float, _TIMEOUT] = Field(
-        default=5.0, description="To the origin: until a new connection, TLS included, is ready."
-    )
-    first_byte: Annotated[float, _TIMEOUT] = Field(default=60.0, description="From the origin: the response head.")
-    origin_idle: Annotated[float, _TIMEOUT] = Field(
-        default=60.0, description="From the origin: no progress in the middle of a body."
-    )
-    pool_idle: Annotated[float, _TIMEOUT] = Field(
-        default=20.0, description="An unused origin connection is closed after this."
-    )
-    head: Annotated[float, _TIMEOUT] = Field(
-        default=30.0, description="From a client: a request head, from its first byte to its last."
-    )
-    keep_alive: Annotated[float, _TIMEOUT] = Field(
-        default=75.0, description="An idle client connection is closed after this."
-    )
-    client_stall: Annotated[float, _TIMEOUT] = Field(
-        default=60.0, description="A client that neither takes nor sends a byte of a body for this long is cut off."
-    )
-    drain: Annotated[float, _TIMEOUT] = Field(
-        default=30.0, description="At a stop: how long running requests may take to finish."
-    )
-
-
-class Fill(Group):
-    """Transfers from the origin that are being stored."""
-
-    lead: Annotated[int, kinds.size(MIB, TIB)] = Field(
-        default=256 * MIB, description="How far a fill may run ahead of its fastest reader."
-    )
-    window: Annotated[int, kinds.size(64 * KIB, GIB)] = Field(
-        default=4 * MIB, description="The newest bytes of a fill, kept in memory for the readers close behind it."
-    )
-    window_budget: Annotated[int, kinds.size(MIB, TIB)] = Field(
-        default=256 * MIB, description="Memory of all windows together."
-    )
-    linger_bytes: Annotated[int, kinds.size(0, TIB)] = Field(
-        default=8 * MIB, description="A fill whose last reader left goes on for this many bytes more at most."
-    )
-    linger: Annotated[float, _PAUSE] = Field(
-        default=2.0, description="A fill whose last reader left goes on for this long at most."
-    )
-    follow_wait: Annotated[float, _PAUSE] = Field(
-        default=1.0, description="How long a second reader waits for the first one's response head."
-    )
-    detach_after: Annotated[float, _PAUSE] = Field(
-        default=0.1, description="When the disk lags behind the window this long, the rest is streamed and not stored."
-    )
-
-
-class Hit(Group):
-    """Hits that compiled code answers by itself, under leases that the engine gave it."""
-
-    branch: Annotated[bool, kinds.SWITCH] = Field(
-        default=True, description="`off` leaves every request to the engine: slower, and the same answers."
-    )
-    parser: Annotated[str, kinds.choice("strict", "httptools")] = Field(
-        default="strict",
-        description="What reads their heads: a recogniser of the plain form, or httptools for comparison.",
-    )
-    leases: Annotated[int, kinds.number(1, 16_777_216)] = Field(
-        default=65_536, description="Objects leased at once; the least used give way."
-    )
-    memory: Annotated[int, kinds.size(0, TIB)] = Field(
-        default=128 * MIB, description="Bodies of up to 16 KiB that are kept in memory and answered from there."
-    )
-    files: Annotated[int, kinds.number(1, 1_048_576)] = Field(
-        default=8192, description="Cache files kept open for larger ones, as far as the limit of open files allows."
-    )
 
 
 class Settings(Group):
@@ -182,6 +71,12 @@ class Settings(Group):
         default=Choice("auto"),
         description="Where this cache's own credentials come from, which requests to the origin are signed with; "
         "`auto` looks where the AWS tools look, in their order.",
+    )
+    gap_credentials: Annotated[Choice | None, kinds.OPTIONAL_CREDENTIALS] = Field(
+        default=None,
+        description="With `upstream: passthrough`: credentials that may read the objects. What is missing of a range "
+        "whose other bytes are cached is then asked for with them, as soon as the origin has said to the client's own "
+        "request that it may read the object; forms as `credentials`, empty for none.",
     )
     region: Annotated[str, kinds.REGION] = Field(
         default="",
@@ -378,7 +273,7 @@ class Setting:
 
 def _leaves(model: type[Group], prefix: tuple[str, ...]) -> Iterator[Setting]:
     for name, field in model.model_fields.items():
-        path = (*prefix, _kebab(name))
+        path = (*prefix, kebab(name))
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, Group):
             yield from _leaves(annotation, path)
@@ -391,7 +286,7 @@ SETTINGS: tuple[Setting, ...] = tuple(_leaves(Settings, ()))
 """Every setting, in the order of the schema."""
 
 GROUPS: dict[str, type[Group]] = {
-    _kebab(name): field.annotation
+    kebab(name): field.annotation
     for name, field in Settings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, Group)
 }

@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 from fastcache.errors import ConfigError
 from fastcache.lifecycle import rules, sources
 from fastcache.lifecycle.cache_directory import default_cache_directory
-from fastcache.lifecycle.schema import BY_PATH, SETTINGS, Fill, Limits, Setting, Settings, Timeouts
+from fastcache.lifecycle.groups import Fill, Limits, Timeouts
+from fastcache.lifecycle.schema import BY_PATH, SETTINGS, Setting, Settings
 from fastcache.lifecycle.sources import Given
 
 __all__ = ["Fill", "Limits", "Settings", "Timeouts", "load", "render_effective"]

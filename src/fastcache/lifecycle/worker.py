@@ -28,7 +28,7 @@ from fastcache.lifecycle.descriptors import (
     idle_cache_files_within_limit,
     leased_files_within_limit,
 )
-from fastcache.lifecycle.gateway import running_gateway
+from fastcache.lifecycle.gateway import running_gap_signer, running_gateway
 from fastcache.lifecycle.inherited import Inherited
 from fastcache.lifecycle.mounting import mounts_of
 from fastcache.lifecycle.settings import Settings
@@ -137,6 +137,8 @@ async def _worker(settings: Settings, inherited: Inherited | None = None) -> Asy
         ctx = _context(settings, pool, store, fences, clock, metrics, access_log)
         ctx.gateway = await stack.enter_async_context(running_gateway(settings, clock, metrics, pool, make_pool))
         ctx.watcher = _read_ahead(settings, ctx)
+        own = running_gap_signer(settings, clock, metrics, pool, make_pool)
+        ctx.gap_signer = await stack.enter_async_context(own)
         stack.push_async_callback(ctx.flights.close)
         if inherited is not None and inherited.generations is not None:
             ctx.numbers = Numbers(inherited.generations)
