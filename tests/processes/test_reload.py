@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.front.conftest import MIB, Front, content
+from tests.gateway.conftest import Key, write_keys
 from tests.harness import processes
+from tests.harness.signing import signed_request
 from tests.processes.conftest import StartFront, connections, log_of, until_logged
 from tests.processes.reading import Reading
 
@@ -60,6 +62,38 @@ def test_settings_that_cannot_be_used_leave_everything_as_it_is(front: Front, co
     assert front.proxy.metric("fastcache_reloads_total", outcome="refused") == 1
     config.write_text("authorization: none\nttl: 2h\n")
     reload(front)
+
+
+def test_keys_are_read_again_too_and_kept_when_they_cannot_be_used(
+    start_front: StartFront, config: Path, tmp_path: Path
+) -> None:
+    """In every worker as soon as the reload is done, without the second that a look at the file may take."""
+    keys = write_keys(tmp_path / "keys.yaml", [Key("RELOADONE", "first-secret")])
+    config.write_text(f"authorization: verify\nkeys: {keys}\nttl: 1h\n")
+    front = start_front("--workers", "2", "--config", str(config))
+    front.origin.control.synthetic("bkt", "o", 1000)
+
+    def results(access_key: str, secret_key: str) -> set[bytes | None]:
+        request = signed_request("GET", f"{front.proxy.endpoint}/bkt/o", access_key, secret_key)
+        found = set()
+        with connections(front) as clients:
+            for client in clients:
+                client.send(request)
+                found.add(client.read_response().get(b"x-cache"))
+        return found
+
+    results("RELOADONE", "first-secret")
+    assert results("RELOADONE", "first-secret") == {b"HIT"}
+    keys.write_text("- access_key: RELOADTWO\n")
+    front.proxy.signal(signal.SIGHUP)
+    until_logged(front, "reload refused")
+    assert results("RELOADONE", "first-secret") == {b"HIT"}
+    write_keys(keys, [Key("RELOADTWO", "second-secret")])
+    reload(front)
+    front.until(lambda: len(front.proxy.health()["processes"]) == 3, "the old generation is gone")
+    results("RELOADTWO", "second-secret")
+    assert results("RELOADTWO", "second-secret") == {b"HIT"}
+    assert results("RELOADONE", "first-secret") == {b"REVALIDATED"}, "only the origin knows it"
 
 
 def test_workers_that_cannot_begin_with_the_new_settings_do_not_replace_the_old(
