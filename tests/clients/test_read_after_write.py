@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.clients.comparison import differences, documented
+from tests.clients.conftest import COUNTED
 from tests.clients.program_writers import PROGRAM_WRITERS
 from tests.clients.sites import Site
 from tests.clients.test_reads import some_bytes
@@ -37,6 +38,12 @@ def assert_as_direct(site: Site, target: Target, what: str) -> bytes:
     return body
 
 
+@pytest.mark.parametrize(
+    "counted_site",  # each takes a minute: one of them in the short form
+    [pytest.param(site, marks=[] if site == ("own", "revalidate") else pytest.mark.slow) for site in COUNTED],
+    ids=["-".join(site) for site in COUNTED],
+    indirect=True,
+)
 @pytest.mark.parametrize("name", EVERY_WRITER)
 def test_the_first_read_moves_no_body(counted_site: Site, tmp_path: Path, name: str) -> None:
     site = counted_site

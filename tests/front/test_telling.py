@@ -30,6 +30,8 @@ def access_lines(front: Front, path: Path, count: int) -> list[list[str]]:
     return [_FIELD.findall(line) for line in lines]
 
 
+PLAIN = ("--authorization", "none", "--write-through", "off")
+"""Where what the sequence uploads is read for the first time afterwards."""
 SEQUENCE: list[tuple[bytes, str, tuple[bytes, ...], int, str]] = [
     (b"GET", "o", (), 200, "MISS"),
     (b"GET", "o", (), 200, "HIT"),
@@ -69,7 +71,7 @@ def wanted(mode: str) -> list[tuple[bytes, str, tuple[bytes, ...], int, str]]:
 @pytest.mark.parametrize("mode", ["all", "misses", "failures"])
 def test_each_request_has_its_line_in_the_access_log(start_front: StartFront, tmp_path: Path, mode: str) -> None:
     path = tmp_path / "access.log"
-    front = start_front("--authorization", "none", "--access-log", mode, "--access-log-file", str(path))
+    front = start_front(*PLAIN, "--access-log", mode, "--access-log-file", str(path))
     answers = run_sequence(front)
     rows = wanted(mode)
     lines = access_lines(front, path, len(rows))
@@ -93,14 +95,14 @@ def test_each_request_has_its_line_in_the_access_log(start_front: StartFront, tm
 
 
 def test_no_access_log_is_written_when_none_is_asked_for(start_front: StartFront, tmp_path: Path) -> None:
-    front = start_front("--authorization", "none", "--access-log-file", str(tmp_path / "access.log"))
+    front = start_front(*PLAIN, "--access-log-file", str(tmp_path / "access.log"))
     run_sequence(front)
     assert not (tmp_path / "access.log").exists()
     assert front.proxy.metric("fastcache_access_log_lines_total") == 0
 
 
 def test_the_metrics_of_a_known_sequence_are_exactly_its_numbers(start_front: StartFront) -> None:
-    front = start_front("--authorization", "none")
+    front = start_front(*PLAIN)
     answers = run_sequence(front)
     front.until_idle()
     counted = {

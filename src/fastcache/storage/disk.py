@@ -209,7 +209,10 @@ class ObjectDisk:
         """Remove, rewrite and mark until disk and memory agree, or the disk refuses."""
         async with self.locks.hold(entry.object_id.digest):
             if entry.loaded and not self.knows(entry):
-                await self.load_locked(entry)
+                try:
+                    await self.load_locked(entry)
+                except (OSError, StorageError) as error:  # whoever looks next reads it
+                    self.note(error, "settling")
             elif entry.loaded:
                 await self.settle_locked(entry)
 
