@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 
 import pytest
 from tests.engine.conftest import WITHIN, Embed, Embedded, until
@@ -25,10 +24,11 @@ async def test_a_range_far_ahead_of_a_slow_fill_does_not_wait_for_it(embed: Embe
         reader, writer = await proxy.connect()
         writer.write(proxy.request("o"))
         await reader.readexactly(MIB)
-        begun = time.monotonic()
+        ctx = proxy.worker.ctx
+        fill = next(f for f in ctx.flights.fills_of(ctx.object_id(b"bkt", b"o")) if f.interval.length == size)
         _, body = await proxy.get("o", signed={"Range": "bytes=-1000"})
         assert body == pattern(b"o", 1, size - 1000, 1000)
-        assert time.monotonic() - begun < 10, "the fill would need 50 s to come here"
+        assert fill.watermark < size - 1000, "it was not waited for"
         writer.transport.abort()
 
 
@@ -39,15 +39,13 @@ async def test_followers_of_what_cannot_be_stored_are_released_by_its_head(embed
         proxy.origin.control.fault(kind="etag", value="weak", count=-1)
         proxy.origin.control.settings(bandwidth_connection=4 * MIB)
         streams = []
-        begun = time.monotonic()
         for _ in range(3):
             streams.append(await proxy.connect())
             streams[-1][1].write(proxy.request("o"))
             await asyncio.sleep(0.05)
-        for reader, _ in streams:
-            async with asyncio.timeout(25):
+        async with asyncio.timeout(25):  # less than they would wait
+            for reader, _ in streams:
                 assert await reader.readexactly(1000)
-        assert time.monotonic() - begun < 15
         for _, writer in streams:
             writer.transport.abort()
 
@@ -183,7 +181,7 @@ async def test_an_answer_whose_bytes_left_the_cache_is_completed_from_the_origin
         fill = ctx.flights.fills_of(ctx.object_id(b"bkt", b"o"))[0]
         await until(lambda: fill.window_start > 5 * MIB, "the reader is behind the window")
         ctx.store.drop(ctx.object_id(b"bkt", b"o"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):  # a receive buffer of one segment of loopback is slow when the machine is busy
             body += await reader.readexactly(size - start - len(body))
         assert body == pattern(b"o", 1, start, size - start)
         writer.close()
