@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastcache import __version__
 from fastcache.errors import ConfigError
 from fastcache.observe.metrics import Metrics
-from fastcache.server.admin import AdminServer, Health, Status, is_local_host
+from fastcache.server.admin import AdminServer, is_local_host
+from fastcache.server.health import Health, Status
 
 
 class State:

@@ -31,7 +31,8 @@ from fastcache.lifecycle.settings import Settings
 from fastcache.lifecycle.shares import worker_count
 from fastcache.observe import log
 from fastcache.observe.catalogue import GAUGES
-from fastcache.server.admin import AdminServer, Health, Status
+from fastcache.server.admin import AdminServer
+from fastcache.server.health import Health, Status
 from fastcache.server.listener import address_of
 
 _log = logging.getLogger("fastcache.lifecycle")

@@ -44,8 +44,8 @@ from fastcache.policy.freshness import Authorization, Ttls
 from fastcache.policy.widening import Widening
 from fastcache.protocol.requests import HeadLimits
 from fastcache.protocol.targets import Addressing, bucket_aliases
-from fastcache.server.admin import AdminServer, Health, Status
 from fastcache.server.frontend import Frontend
+from fastcache.server.health import Health, Status
 from fastcache.server.hit_branch import build_hits
 from fastcache.server.listener import address_of, open_listener
 from fastcache.storage.reports import Reports
@@ -168,6 +168,9 @@ async def _worker(settings: Settings, inherited: Inherited | None = None) -> Asy
         _register_gauges(metrics, ctx, frontend, pools)
         admin_url = ""
         if inherited is None:
+            # Only here: a supervisor has it, and its workers can do without all that an HTTP framework brings.
+            from fastcache.server.admin import AdminServer
+
             admin = AdminServer(settings.admin_host, settings.admin_port, state.health, metrics)
             await admin.start()
             stack.push_async_callback(admin.stop)

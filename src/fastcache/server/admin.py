@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import inspect
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import uvicorn
@@ -22,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastcache import __version__
 from fastcache.errors import ConfigError
+from fastcache.server.health import Health, Status
 
 BACKLOG: Final = 128
 MAX_CONNECTIONS: Final = 64
@@ -34,25 +33,6 @@ _INDEX: Final = f"""fastcache {__version__}
 /health   state of this instance as JSON: 200 when it is ready, else 503
 /metrics  Prometheus text exposition
 """
-
-
-class Status(enum.StrEnum):
-    """What ``/health`` says; only OK is answered 200."""
-
-    STARTING = "starting"
-    OK = "ok"
-    DRAINING = "draining"
-    FAILING = "failing"
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """State of this instance and, when it is not OK, why; the reasons are shown to whoever asks."""
-
-    status: Status
-    reasons: tuple[str, ...] = ()
-    processes: tuple[dict[str, object], ...] = ()
-    """What this instance consists of, one by one."""
 
 
 States = Callable[[], Health | Awaitable[Health]]
