@@ -32,7 +32,7 @@ def hits(setup: Setup) -> Iterator[Contest]:
         return
     with contextlib.ExitStack() as stack:
         cache, control = cached_server(setup, stack, "hits", *NONE)
-        others = compared_with(setup, stack, [piece for hit in wanted for piece in hit.pieces])
+        others = compared_with(setup, stack, "hits", [piece for hit in wanted for piece in hit.pieces])
         for hit in wanted:
             warm(cache, control, wholes(hit.pieces))
             verify(cache.address, asked(cache.address, hit.pieces), "HIT")
@@ -56,13 +56,14 @@ def _all(setup: Setup) -> Iterator[_Hit]:
     yield _Hit("range-64KiB", "64 KiB ranges of a 64 MiB object", pieces, setup.connections)
 
 
-def compared_with(setup: Setup, stack: contextlib.ExitStack, pieces: Sequence[Piece]) -> dict[str, Server]:
-    """What fastcache is compared with, by the name it is told under."""
+def compared_with(setup: Setup, stack: contextlib.ExitStack, name: str, pieces: Sequence[Piece]) -> dict[str, Server]:
+    """What fastcache is compared with, by what it is called in the results; ``name`` is the group of cases'."""
     if setup.nginx is None:
         direct, control = stack.enter_context(origin(setup.server_core, auth=False))
         create([control], pieces)
         return {"origin, directly": direct}
-    files = setup.directory / "files"
+    files = setup.directory / f"{name}-files"
     write_files(files, pieces)
-    servers = stack.enter_context(static_files(setup.server_core, setup.nginx, files, setup.directory / "nginx"))
-    return {f"nginx, files ({name})": server for name, server in servers.items()}
+    directory = setup.directory / f"{name}-nginx"
+    servers = stack.enter_context(static_files(setup.server_core, setup.nginx, files, directory))
+    return {f"nginx, files ({variant})": server for variant, server in servers.items()}

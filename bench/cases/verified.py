@@ -23,7 +23,7 @@ def verified(setup: Setup) -> Iterator[Contest]:
     with contextlib.ExitStack() as stack:
         checking, control = cached_server(setup, stack, "verified", *verifying(setup.directory))
         trusting, other_control = cached_server(setup, stack, "trusting", *NONE)
-        others = compared_with(setup, stack, [piece for size in wanted for piece in objects_of(size)])
+        others = compared_with(setup, stack, "verified", [piece for size in wanted for piece in objects_of(size)])
         for size in wanted:
             pieces = objects_of(size)
             warm(checking, control, pieces)
