@@ -11,7 +11,7 @@ from fastcache._core.shared import SharedMemory
 from fastcache.errors import CacheDirectoryError
 from fastcache.lifecycle.inherited import CHANNEL, DIRECTORY, INBOX, LISTENER, LOCK, MEMORY, REPORTS, outbox
 from fastcache.lifecycle.messages import Role
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.schema import Settings
 from fastcache.observe.metrics import NUMBER_BYTES
 from fastcache.server.listener import address_of, open_listener
 from fastcache.storage import directory, recovery

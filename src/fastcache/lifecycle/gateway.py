@@ -15,7 +15,7 @@ from fastcache.engine.signing import Signer
 from fastcache.lifecycle.credentials import provider_of
 from fastcache.lifecycle.key_ring import KeyRing
 from fastcache.lifecycle.mounting import Access, accesses, gap_access, mounts_of
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.schema import Settings
 from fastcache.model import OriginId
 from fastcache.observe.catalogue import GAUGES
 from fastcache.observe.metrics import Metrics

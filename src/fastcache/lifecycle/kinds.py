@@ -12,16 +12,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
-
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
 
 from fastcache.lifecycle import units
 from fastcache.model import OriginId
 from fastcache.protocol.aws_hosts import is_region
 from fastcache.upstream.credentials import choosing
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -45,6 +46,9 @@ class Kind:
     repeated: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # Here, because only pydantic asks: processes that are given their settings do without it.
+        from pydantic_core import core_schema
+
         item = core_schema.no_info_plain_validator_function(self.parse)
         return core_schema.tuple_variable_schema(item) if self.repeated else item
 

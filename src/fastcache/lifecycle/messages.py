@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.schema import Settings
 from fastcache.observe.snapshot import GaugeSample
 
 

@@ -9,7 +9,6 @@ from fastcache._core.names import Names
 from fastcache._core.shared import SharedMemory
 from fastcache.lifecycle.children import Child, State
 from fastcache.lifecycle.messages import Role
-from fastcache.observe.exposition import merged, render
 from fastcache.observe.metrics import Metrics
 from fastcache.observe.snapshot import GaugeSample, Snapshot
 
@@ -29,6 +28,9 @@ class Numbers:
 
     async def rendered(self, children: Sequence[Child]) -> tuple[bytes, str]:
         """The text exposition and its content type."""
+        # Here: it brings prometheus_client, which can wait for the first who asks.
+        from fastcache.observe.exposition import merged, render
+
         gauges = await gauges_of(children)
         for metrics in self._places:
             metrics.adopt_names()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.schema import Settings
 
 _log = logging.getLogger("fastcache.lifecycle")
 
@@ -18,4 +18,4 @@ def effective(now: Settings, wanted: Settings) -> Settings:
     if kept:
         names = ", ".join(name.replace("_", "-") for name in kept)
         _log.warning("reload: %s changed, which needs a restart; everything else is taken over", names)
-    return wanted.model_copy(update=kept)
+    return wanted.but(**kept)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from fastcache.errors import ConfigError
@@ -23,6 +23,7 @@ __all__ = ["Fill", "Limits", "Settings", "Timeouts", "load", "render_effective"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9/][A-Za-z0-9/._:+-]*(?<!:)")
 _CACHE_DIR = ("cache-dir",)
+_CHECKED = TypeAdapter(Settings)
 
 
 def load(argv_values: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Settings:
@@ -43,11 +44,8 @@ def load(argv_values: Mapping[str, Any], environ: Mapping[str, str], file: Path 
         given.update(reading.given)
     problems = [problem for reading in readings for problem in reading.problems]
     settings = _validated(given, environ, problems)
-    settings._notices = (
-        *(notice for reading in readings for notice in reading.notices),
-        *rules.notices(settings),
-    )
-    return settings
+    notices = [notice for reading in readings for notice in reading.notices]
+    return settings.but(notices=(*notices, *rules.notices(settings)))
 
 
 def _validated(given: Mapping[tuple[str, ...], Given], environ: Mapping[str, str], problems: list[str]) -> Settings:
@@ -57,11 +55,11 @@ def _validated(given: Mapping[tuple[str, ...], Given], environ: Mapping[str, str
         directory, decided_by = default_cache_directory(environ, os.geteuid())
         tree["cache-dir"] = str(directory)
     try:
-        settings = Settings.model_validate(tree)
+        settings = _CHECKED.validate_python(tree)
     except ValidationError as error:
         problems += [_problem(details, given, decided_by) for details in error.errors()]
         raise ConfigError("\n".join(problems)) from None
-    settings._places = {BY_PATH[path].name: value.place for path, value in given.items()}
+    settings = settings.but(places={BY_PATH[path].name: value.place for path, value in given.items()})
     problems += rules.refusals(settings)
     if problems:
         raise ConfigError("\n".join(problems))

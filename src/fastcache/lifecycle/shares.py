@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from fastcache.lifecycle.kinds import AUTO, MOST_WORKERS
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.schema import Settings
 
 
 def worker_count(settings: Settings) -> int:
@@ -22,18 +22,12 @@ def share_of(settings: Settings, workers: int) -> Settings:
         return -(-whole // workers)
 
     limits, fill, hit = settings.limits, settings.fill, settings.hit
-    return settings.model_copy(
-        update={
-            "limits": limits.model_copy(
-                update={
-                    "max_connections": part(limits.max_connections),
-                    "max_requests_in_flight": part(limits.max_requests_in_flight),
-                }
-            ),
-            "fill": fill.model_copy(update={"window_budget": max(part(fill.window_budget), fill.window)}),
-            "hit": hit.model_copy(
-                update={"memory": hit.memory // workers, "leases": part(hit.leases), "files": part(hit.files)}
-            ),
-            "io_threads": part(settings.io_threads),
-        }
+    return settings.but(
+        limits=limits.but(
+            max_connections=part(limits.max_connections),
+            max_requests_in_flight=part(limits.max_requests_in_flight),
+        ),
+        fill=fill.but(window_budget=max(part(fill.window_budget), fill.window)),
+        hit=hit.but(memory=hit.memory // workers, leases=part(hit.leases), files=part(hit.files)),
+        io_threads=part(settings.io_threads),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.schema import Settings
 from fastcache.storage.settings import StoreSettings
 
 

@@ -27,7 +27,7 @@ from fastcache.lifecycle.messages import Birth, Died, Drain, Reopen, Role
 from fastcache.lifecycle.notify import Notifier
 from fastcache.lifecycle.overview import Numbers, described
 from fastcache.lifecycle.reloading import effective
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.schema import Settings
 from fastcache.lifecycle.shares import worker_count
 from fastcache.observe import log
 from fastcache.observe.catalogue import GAUGES

@@ -31,7 +31,7 @@ from fastcache.lifecycle.descriptors import (
 from fastcache.lifecycle.gateway import running_gap_signer, running_gateway
 from fastcache.lifecycle.inherited import Inherited
 from fastcache.lifecycle.mounting import mounts_of
-from fastcache.lifecycle.settings import Settings
+from fastcache.lifecycle.schema import Settings
 from fastcache.lifecycle.shares import worker_count
 from fastcache.lifecycle.store_settings import store_settings
 from fastcache.lifecycle.tallies import StoreTally

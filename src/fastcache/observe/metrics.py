@@ -18,7 +18,6 @@ from fastcache._core.names import Names
 from fastcache.model import Result
 from fastcache.observe import catalogue
 from fastcache.observe.catalogue import Merge
-from fastcache.observe.exposition import render
 from fastcache.observe.snapshot import CounterSample, GaugeSample, HistogramSample, Snapshot
 
 log = logging.getLogger("fastcache.metrics")
@@ -285,6 +284,9 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The Prometheus text exposition of this process and its content type."""
+        # Here: it brings prometheus_client, and of all the processes that count only the supervisor shows its numbers.
+        from fastcache.observe.exposition import render
+
         return render(self.snapshot())
 
     # -- inside

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 from types import MappingProxyType
 from typing import Final
-from xml.sax.saxutils import escape
 
 CONTENT_TYPE: Final = b"application/xml"
 
@@ -86,4 +86,4 @@ def xml_text(value: bytes) -> bytes:
 def _text(value: bytes | str) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     # A parser would turn a literal CR into LF, so it is written as a reference.
-    return escape(_NOT_XML.sub("\ufffd", text), {"\r": "&#13;", '"': "&quot;"})
+    return html.escape(_NOT_XML.sub("\ufffd", text), quote=False).replace("\r", "&#13;").replace('"', "&quot;")

@@ -8,10 +8,10 @@ control characters, which S3 writes as references that XML 1.0 forbids).
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 Path = tuple[str, ...]
 """Local names from the root on."""
@@ -184,4 +184,4 @@ class TextRewriter:
 
 
 def _escaped(text: str) -> bytes:
-    return escape(text, {"\r": "&#13;"}).encode()
+    return html.escape(text, quote=False).replace("\r", "&#13;").encode()
