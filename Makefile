@@ -12,6 +12,8 @@ FUZZ_TARGETS ?=
 FUZZ_SECONDS ?= 60
 
 SHELL := /bin/bash
+# A test run starts hundreds of processes; told to keep no bytecode, each of them would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check
 SWIFT := .cache/swift-venv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ def read_package(root: Path) -> dict[str, Module]:
             name = ".".join(parts[:-1] if package else parts)
             module = modules.setdefault(name, Module(name, package))
             module.files.append(path)
-            names, for_types = _imports_of(path, name, package)
+            names, for_types = _imports_of(path.read_text(), path.suffix, name, package)
             module.imported |= names
             module.for_types |= for_types
     return modules
@@ -93,15 +94,16 @@ def _module_of(name: str, modules: Mapping[str, Module]) -> str | None:
     return name or None
 
 
-def _imports_of(path: Path, module: str, package: bool) -> tuple[set[str], set[str]]:
-    text = path.read_text()
-    if path.suffix in (".pyx", ".pxd"):
-        return set(_cython_imports(text, module, package)), set()
-    tree = ast.parse(text, str(path))
-    names = set(_python_imports(tree, module, package))
-    if path.suffix == ".pyi":
-        return set(), names
-    return set(_python_imports(_WithoutTypeChecking().visit(tree), module, package)), names
+@functools.cache
+def _imports_of(text: str, suffix: str, module: str, package: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """Of one source: every rule reads the same package."""
+    if suffix in (".pyx", ".pxd"):
+        return frozenset(_cython_imports(text, module, package)), frozenset()
+    tree = ast.parse(text, module)
+    names = frozenset(_python_imports(tree, module, package))
+    if suffix == ".pyi":
+        return frozenset(), names
+    return frozenset(_python_imports(_WithoutTypeChecking().visit(tree), module, package)), names
 
 
 class _WithoutTypeChecking(ast.NodeTransformer):
