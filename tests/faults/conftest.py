@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.harness.processes import wait_until
-from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import IncompleteResponseError, RawResponse
-from tests.reads.conftest import Reader, content
+from tests.reads.conftest import Reader, Start, _proxies, alone, content, shared
 
-from fastcache.origin.process import OriginProcess
+__all__ = ["Start", "_proxies", "alone", "shared"]
 
 MIB = 1024 * 1024
 NONE = ("--authorization", "none", "--ttl", "1h")
 MODES = pytest.mark.parametrize("mode", [(), NONE], ids=["revalidate", "none"])
 
-Start = Callable[..., Reader]
-
 
 @pytest.fixture
-def reader(origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]) -> Start:
-    """``reader("--flag", ...)``: a proxy with these flags in front of the origin, and a reader of bucket ``bkt``."""
-
-    def start(*flags: str, **options: Any) -> Reader:
-        origin.control.bucket("bkt")
-        return Reader(origin, start_fastcache(origin.endpoint, *flags, **options))
-
-    return start
+def reader(alone: Start) -> Start:
+    """What a test here reads with, unless it says otherwise: most of them break what they use."""
+    return alone
 
 
 def attempt(r: Reader, key: str, range_: str | None = None, **options: Any) -> RawResponse | None:

@@ -12,13 +12,13 @@ from tests.harness.clients import boto3_client
 from tests.reads.conftest import content
 
 
-def test_what_leaves_the_cache_between_our_question_and_the_304_is_still_sent(reader: Start) -> None:
+def test_what_leaves_the_cache_between_our_question_and_the_304_is_still_sent(shared: Start) -> None:
     """The extents were opened before the origin was asked, so that neither others that need the room nor a removed file
     take them from the answer."""
-    r = reader("--cache-size", "6MiB")
+    r = shared("--cache-size", "6MiB")
     for key in ("small", "large"):
         size = 1000 if key == "small" else 2 * MIB
-        r.origin.control.synthetic("bkt", key, size)
+        r.origin.control.synthetic(r.bucket, key, size)
         r.get(key)
         wait_until_stored(r)
         r.origin.control.reset()
@@ -27,7 +27,7 @@ def test_what_leaves_the_cache_between_our_question_and_the_304_is_still_sent(re
             asked = pool.submit(r.get, key)
             time.sleep(0.3)
             for n in range(12):  # twice what fits
-                r.origin.control.synthetic("bkt", f"other-{key}-{n}", MIB)
+                r.origin.control.synthetic(r.bucket, f"other-{key}-{n}", MIB)
                 r.get(f"other-{key}-{n}")
             for file in r.proxy.cache_directory.rglob("objects/**/*"):
                 if file.is_file():
@@ -39,14 +39,14 @@ def test_what_leaves_the_cache_between_our_question_and_the_304_is_still_sent(re
         assert r.get(key).body == content(key, 0, size)
 
 
-def test_an_old_if_modified_since_after_an_overwrite_behind_our_back_gets_the_new_object(reader: Start) -> None:
+def test_an_old_if_modified_since_after_an_overwrite_behind_our_back_gets_the_new_object(shared: Start) -> None:
     """Our If-None-Match makes the origin ignore the date, so the date has to be tested against what the 304 says."""
-    r = reader()
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r = shared()
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     date = (r.get("o").get(b"last-modified") or b"").decode()
     assert r.get("o", signed={"If-Modified-Since": date}).status == 304
     time.sleep(1.1)  # the date has whole seconds
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     for _ in range(2):
         fresh = r.get("o", signed={"If-Modified-Since": date})
         assert (fresh.status, fresh.body) == (200, content("o", 0, 1000, 2))
@@ -57,17 +57,17 @@ def test_an_old_if_modified_since_after_an_overwrite_behind_our_back_gets_the_ne
 @MODES
 @pytest.mark.parametrize("range_", [None, "bytes=5-900000"])
 def test_a_slow_read_of_the_old_generation_that_ends_last_does_not_bring_it_back(
-    reader: Start, mode: tuple[str, ...], range_: str | None
+    shared: Start, mode: tuple[str, ...], range_: str | None
 ) -> None:
     """Its request was sent before the one that set the head."""
-    r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", MIB)
+    r = shared(*mode)
+    r.origin.control.synthetic(r.bucket, "o", MIB)
     r.origin.control.fault("stall", after=MIB // 2, seconds=1.5, method="GET", key="o")
     span = (0, MIB) if range_ is None else (5, 900001)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(r.get, "o", range_)
         time.sleep(0.4)
-        r.origin.control.flip("bkt", "o")
+        r.origin.control.flip(r.bucket, "o")
         assert r.get("o", signed={"Cache-Control": "no-cache"}).body == content("o", 0, MIB, 2)
         old = slow.result()
     assert old.body == content("o", *span, 1), "one response, one generation"
@@ -79,11 +79,11 @@ def test_a_slow_read_of_the_old_generation_that_ends_last_does_not_bring_it_back
 @MODES
 @pytest.mark.parametrize("later", [0, 1], ids=["the first ends last", "the second ends last"])
 def test_after_two_overlapping_writes_a_read_is_what_the_origin_holds(
-    reader: Start, mode: tuple[str, ...], later: int
+    shared: Start, mode: tuple[str, ...], later: int
 ) -> None:
-    r = reader(*mode)
+    r = shared(*mode)
     bodies = (b"one " * 1000, b"two " * 1000)
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     r.origin.control.fault("latency", seconds=1.0 if later == 0 else 0.4, method="PUT", key="o")
     if later:
@@ -98,16 +98,16 @@ def test_after_two_overlapping_writes_a_read_is_what_the_origin_holds(
         assert writes[later].result().status == 200
     assert between.body in (*bodies, content("o", 0, 1000))
     origin = boto3_client(r.origin.endpoint, r.origin.access_key, r.origin.secret_key)
-    held = origin.get_object(Bucket="bkt", Key="o")["Body"].read()
+    held = origin.get_object(Bucket=r.bucket, Key="o")["Body"].read()
     assert held in bodies
     for _ in range(2):
         assert r.get("o").body == held
 
 
-def test_the_date_of_a_hit_is_now_and_its_age_counts(reader: Start) -> None:
+def test_the_date_of_a_hit_is_now_and_its_age_counts(shared: Start) -> None:
     """SDKs derive their clock from Date: an old one would make the next signature expired."""
-    r = reader(*NONE)
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r = shared(*NONE)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     time.sleep(2.1)
     for method in ("GET", "HEAD"):
@@ -119,10 +119,10 @@ def test_the_date_of_a_hit_is_now_and_its_age_counts(reader: Start) -> None:
 
 
 @MODES
-def test_a_get_that_says_it_has_no_body_is_a_hit(reader: Start, mode: tuple[str, ...]) -> None:
+def test_a_get_that_says_it_has_no_body_is_a_hit(shared: Start, mode: tuple[str, ...]) -> None:
     """awscrt sends and signs ``content-length: 0``."""
-    r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r = shared(*mode)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     fields = {"content-length": "0"}
     r.get("o", signed=fields)
     warm = r.get("o", signed=fields)

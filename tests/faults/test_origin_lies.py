@@ -22,7 +22,7 @@ def cut_everywhere(r: Reader, kind: str, range_: str | None, offsets: range) -> 
     """Each offset has an object of its own, so that nothing is learnt from another cut."""
     start, end = (0, SIZE) if range_ is None else (10, 40)
     keys = {f"{kind}-{'r' if range_ else 'w'}-{offset:04d}": offset for offset in offsets}
-    r.origin.control.synthetic("bkt", list(keys), SIZE)
+    r.origin.control.synthetic(r.bucket, list(keys), SIZE)
     for key, after in keys.items():
         r.origin.control.fault(kind, key=key, after=after, count=2)
         assert_told(attempt(r, key, range_), content(key, start, end), key)
@@ -38,29 +38,29 @@ def cut_everywhere(r: Reader, kind: str, range_: str | None, offsets: range) -> 
 @MODES
 @pytest.mark.parametrize("range_", [None, "bytes=10-39"], ids=["whole", "range"])
 @pytest.mark.parametrize("kind", ["cut-body", "reset"])
-def test_a_body_cut_at_any_byte_is_no_hit(reader: Start, mode: tuple[str, ...], kind: str, range_: str | None) -> None:
-    cut_everywhere(reader(*mode), kind, range_, range(SIZE if range_ is None else 30))
+def test_a_body_cut_at_any_byte_is_no_hit(shared: Start, mode: tuple[str, ...], kind: str, range_: str | None) -> None:
+    cut_everywhere(shared(*mode), kind, range_, range(SIZE if range_ is None else 30))
 
 
 @MODES
 @pytest.mark.parametrize("range_", [None, "bytes=10-39"], ids=["whole", "range"])
-def test_a_head_cut_at_every_eleventh_byte_is_no_hit(reader: Start, mode: tuple[str, ...], range_: str | None) -> None:
-    cut_everywhere(reader(*mode), "cut-head", range_, range(0, HEAD, 11))
+def test_a_head_cut_at_every_eleventh_byte_is_no_hit(shared: Start, mode: tuple[str, ...], range_: str | None) -> None:
+    cut_everywhere(shared(*mode), "cut-head", range_, range(0, HEAD, 11))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @MODES
 @pytest.mark.parametrize("range_", [None, "bytes=10-39"], ids=["whole", "range"])
-def test_a_head_cut_at_any_byte_is_no_hit(reader: Start, mode: tuple[str, ...], range_: str | None) -> None:
-    cut_everywhere(reader(*mode), "cut-head", range_, range(HEAD))
+def test_a_head_cut_at_any_byte_is_no_hit(shared: Start, mode: tuple[str, ...], range_: str | None) -> None:
+    cut_everywhere(shared(*mode), "cut-head", range_, range(HEAD))
 
 
 @MODES
-def test_a_stall_at_any_eighth_byte_ends_by_the_timeout_and_is_no_hit(reader: Start, mode: tuple[str, ...]) -> None:
-    r = reader(*mode, "--timeouts-first-byte", "100ms", "--timeouts-origin-idle", "100ms")
+def test_a_stall_at_any_eighth_byte_ends_by_the_timeout_and_is_no_hit(shared: Start, mode: tuple[str, ...]) -> None:
+    r = shared(*mode, "--timeouts-first-byte", "100ms", "--timeouts-origin-idle", "100ms")
     keys = {f"s{after}-": after for after in (-1, *range(0, SIZE, 8))}
-    r.origin.control.synthetic("bkt", list(keys), SIZE)
+    r.origin.control.synthetic(r.bucket, list(keys), SIZE)
     for key, after in keys.items():
         r.origin.control.fault("stall", key=key, after=after, seconds=30, count=2)
         began = time.monotonic()
@@ -115,18 +115,18 @@ LIES: list[tuple[str, dict[str, Any]]] = [
 @MODES
 @pytest.mark.parametrize("range_", [None, "bytes=10-39"], ids=["whole", "range"])
 def test_a_lie_is_over_when_the_origin_tells_the_truth_again(
-    reader: Start, mode: tuple[str, ...], range_: str | None
+    shared: Start, mode: tuple[str, ...], range_: str | None
 ) -> None:
     """Cold, and again on top of a warm object: neither bytes, nor size, nor head of the lie answer anybody later."""
-    r = reader(*mode, "--timeouts-origin-idle", "150ms", "--timeouts-first-byte", "150ms")
+    r = shared(*mode, "--timeouts-origin-idle", "150ms", "--timeouts-first-byte", "150ms")
     for number, (kind, parameters) in enumerate(LIES):
         for warm in (False, True):
             key = f"{kind}-{number}-{warm}-"
             what = (kind, parameters, "warm" if warm else "cold")
-            r.origin.control.synthetic("bkt", key, SIZE)
+            r.origin.control.synthetic(r.bucket, key, SIZE)
             if warm:
                 assert r.get(key).status == 200
-                r.origin.control.flip("bkt", key)
+                r.origin.control.flip(r.bucket, key)
             generation = 2 if warm else 1
             # Twice: a request sent again, or the rest of an answer asked for, meets the same liar.
             r.origin.control.fault(kind, key=key, count=2, **parameters)
@@ -142,9 +142,9 @@ def test_a_lie_is_over_when_the_origin_tells_the_truth_again(
             assert_right(r, key, SIZE, generation, what)
 
 
-def test_a_304_that_nobody_caused_and_one_with_junk_headers_change_no_later_answer(reader: Start) -> None:
-    r = reader()
-    r.origin.control.synthetic("bkt", "o", 1000, headers={"Content-Type": "text/plain"})
+def test_a_304_that_nobody_caused_and_one_with_junk_headers_change_no_later_answer(shared: Start) -> None:
+    r = shared()
+    r.origin.control.synthetic(r.bucket, "o", 1000, headers={"Content-Type": "text/plain"})
     assert r.get("o").get(b"content-type") == b"text/plain"
     r.origin.control.fault("not-modified-headers", key="o", count=1)
     for _ in range(3):
@@ -156,48 +156,48 @@ def test_a_304_that_nobody_caused_and_one_with_junk_headers_change_no_later_answ
         assert answer.get(b"x-cache") == b"REVALIDATED"
 
 
-def test_a_304_with_another_etag_is_no_proof(reader: Start) -> None:
-    r = reader()
-    r.origin.control.synthetic("bkt", "o", 1000)
+def test_a_304_with_another_etag_is_no_proof(shared: Start) -> None:
+    r = shared()
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     r.origin.control.fault("etag", value='"somebody-elses"', key="o", count=1)
     assert r.get("o").body == content("o", 0, 1000)
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     assert r.get("o").body == content("o", 0, 1000, 2)
 
 
 @MODES
 @pytest.mark.parametrize("name", ["if-none-match", "if-match", "if-range", ""])
 def test_an_origin_that_ignores_conditions_never_mixes_generations(
-    reader: Start, mode: tuple[str, ...], name: str
+    shared: Start, mode: tuple[str, ...], name: str
 ) -> None:
     """The gap of a half-known object is asked for with If-Match; ignored, it brings another generation's bytes."""
-    r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", 3 * MIB)
+    r = shared(*mode)
+    r.origin.control.synthetic(r.bucket, "o", 3 * MIB)
     r.get("o", f"bytes=0-{MIB - 1}")
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     r.origin.control.fault("ignore-conditions", value=name, key="o", count=-1)
     for _ in range(2):
         answer = r.get("o", unsigned={"Cache-Control": "no-cache"})
         assert (answer.status, answer.body) == (200, content("o", 0, 3 * MIB, 2))
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     answer = r.get("o", unsigned={"Cache-Control": "no-cache"})
     assert answer.body == content("o", 0, 3 * MIB, 3)
     r.origin.control.clear_faults()
     assert r.get("o").body == content("o", 0, 3 * MIB, 3)
 
 
-def test_the_rest_of_a_cut_answer_never_comes_from_another_generation(reader: Start) -> None:
+def test_the_rest_of_a_cut_answer_never_comes_from_another_generation(shared: Start) -> None:
     """The origin cuts in the middle and the object changes before the rest can be asked for."""
-    r = reader(*NONE)
+    r = shared(*NONE)
     size = 4 * MIB
-    r.origin.control.synthetic("bkt", "o", size)
+    r.origin.control.synthetic(r.bucket, "o", size)
     r.origin.control.settings(bandwidth_connection=4 * MIB)
     with RawConnection(r.proxy.endpoint) as connection:
         connection.send(r.request("o"))
         head = connection.read_head()
         begin = connection.read_exactly(MIB, head)
-        r.origin.control.flip("bkt", "o")
+        r.origin.control.flip(r.bucket, "o")
         r.origin.control.settings(bandwidth_connection=0)
         r.origin.control.drop_connections()
         with pytest.raises(AssertionError, match="inside an answer"):
@@ -206,9 +206,9 @@ def test_the_rest_of_a_cut_answer_never_comes_from_another_generation(reader: St
     assert_right(r, "o", size, 2)
 
 
-def test_a_cut_in_the_middle_is_healed_without_the_client_noticing(reader: Start) -> None:
-    r = reader()
-    r.origin.control.synthetic("bkt", "o", 4 * MIB)
+def test_a_cut_in_the_middle_is_healed_without_the_client_noticing(shared: Start) -> None:
+    r = shared()
+    r.origin.control.synthetic(r.bucket, "o", 4 * MIB)
     r.origin.control.fault("cut-body", key="o", after=3 * MIB, count=1)
     assert r.get("o").body == content("o", 0, 4 * MIB)
     assert_right(r, "o", 4 * MIB)

@@ -40,90 +40,90 @@ def plain(r: Reader, method: str, target: str, body: bytes = b"", content_type: 
 
 
 def put(r: Reader, key: str) -> bytes:
-    return signed(r, "PUT", f"/bkt/{key}", NEW)
+    return signed(r, "PUT", f"/{r.bucket}/{key}", NEW)
 
 
 def put_with_another_encoding(r: Reader, key: str) -> bytes:
     # A signature covers the canonical form of the path, whatever form is sent.
     return (
-        signed(r, "PUT", f"/bkt/{key}", NEW)
-        .replace(b"/bkt/", b"/bkt/%%%02X" % ord(key[0]), 1)
+        signed(r, "PUT", f"/{r.bucket}/{key}", NEW)
+        .replace(f"/{r.bucket}/".encode(), f"/{r.bucket}/%{ord(key[0]):02X}".encode(), 1)
         .replace(key.encode(), key[1:].encode(), 1)
     )
 
 
 def put_in_chunks(r: Reader, key: str) -> bytes:
-    head, _, _ = signed(r, "PUT", f"/bkt/{key}").partition(b"\r\n\r\n")
+    head, _, _ = signed(r, "PUT", f"/{r.bucket}/{key}").partition(b"\r\n\r\n")
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(NEW), NEW)
     return head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + body
 
 
 def presigned_put(r: Reader, key: str) -> bytes:
-    url = presigned_url("PUT", f"{r.proxy.endpoint}/bkt/{key}", r.origin.access_key, r.origin.secret_key)
+    url = presigned_url("PUT", f"{r.proxy.endpoint}/{r.bucket}/{key}", r.origin.access_key, r.origin.secret_key)
     return plain(r, "PUT", url.removeprefix(r.proxy.endpoint), NEW)
 
 
 def delete(r: Reader, key: str) -> bytes:
-    return signed(r, "DELETE", f"/bkt/{key}")
+    return signed(r, "DELETE", f"/{r.bucket}/{key}")
 
 
 def delete_objects(r: Reader, key: str) -> bytes:
-    return signed(r, "POST", "/bkt?delete", b"<Delete><Object><Key>%b</Key></Object></Delete>" % key.encode())
+    return signed(r, "POST", f"/{r.bucket}?delete", b"<Delete><Object><Key>%b</Key></Object></Delete>" % key.encode())
 
 
 def delete_objects_unparsable(r: Reader, key: str) -> bytes:
-    return signed(r, "POST", "/bkt?delete", b"<Delete><Object><Key>%b</Key></Object>" % key.encode())
+    return signed(r, "POST", f"/{r.bucket}?delete", b"<Delete><Object><Key>%b</Key></Object>" % key.encode())
 
 
 def delete_objects_in_chunks(r: Reader, key: str) -> bytes:
-    head, _, _ = signed(r, "POST", "/bkt?delete").partition(b"\r\n\r\n")
+    head, _, _ = signed(r, "POST", f"/{r.bucket}?delete").partition(b"\r\n\r\n")
     body = b"<Delete><Object><Key>%b</Key></Object></Delete>" % key.encode()
     return head + b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
 
 def copy(r: Reader, key: str) -> bytes:
-    r.origin.control.put("bkt", "source", NEW)
-    return signed(r, "PUT", f"/bkt/{key}", x_amz_copy_source="/bkt/source")
+    r.origin.control.put(r.bucket, "source", NEW)
+    return signed(r, "PUT", f"/{r.bucket}/{key}", x_amz_copy_source=f"/{r.bucket}/source")
 
 
 def put_tagging(r: Reader, key: str) -> bytes:
-    return signed(r, "PUT", f"/bkt/{key}?tagging", b"<Tagging><TagSet/></Tagging>")
+    return signed(r, "PUT", f"/{r.bucket}/{key}?tagging", b"<Tagging><TagSet/></Tagging>")
 
 
 def complete(r: Reader, key: str) -> bytes:
-    begun = exchange(r.proxy.endpoint, signed(r, "POST", f"/bkt/{key}?uploads"))
+    begun = exchange(r.proxy.endpoint, signed(r, "POST", f"/{r.bucket}/{key}?uploads"))
     upload = begun.body.partition(b"<UploadId>")[2].partition(b"</UploadId>")[0].decode()
-    part = exchange(r.proxy.endpoint, signed(r, "PUT", f"/bkt/{key}?partNumber=1&uploadId={upload}", NEW))
+    part = exchange(r.proxy.endpoint, signed(r, "PUT", f"/{r.bucket}/{key}?partNumber=1&uploadId={upload}", NEW))
     etag = part.get(b"etag")
     assert etag is not None
     named = b"<Part><PartNumber>1</PartNumber><ETag>%b</ETag></Part>" % etag
     return signed(
         r,
         "POST",
-        f"/bkt/{key}?uploadId={upload}",
+        f"/{r.bucket}/{key}?uploadId={upload}",
         b"<CompleteMultipartUpload>%b</CompleteMultipartUpload>" % named,
     )
 
 
 def form(r: Reader, key: str) -> bytes:
     body = b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\n%b\r\n--b--\r\n' % key.encode()
-    return plain(r, "POST", "/bkt", body, "multipart/form-data; boundary=b")
+    return plain(r, "POST", f"/{r.bucket}", body, "multipart/form-data; boundary=b")
 
 
 def rename(r: Reader, key: str) -> bytes:
-    return signed(r, "PUT", "/bkt/elsewhere?renameObject", x_amz_rename_source=f"/bkt/{key}")
+    return signed(r, "PUT", f"/{r.bucket}/elsewhere?renameObject", x_amz_rename_source=f"/{r.bucket}/{key}")
 
 
 def append(r: Reader, key: str) -> bytes:
-    return signed(r, "PUT", f"/bkt/{key}", NEW, x_amz_write_offset_bytes=str(OLD))
+    return signed(r, "PUT", f"/{r.bucket}/{key}", NEW, x_amz_write_offset_bytes=str(OLD))
 
 
 def unknown_method(r: Reader, key: str) -> bytes:
-    return signed(r, "PATCH", f"/bkt/{key}", NEW)
+    return signed(r, "PATCH", f"/{r.bucket}/{key}", NEW)
 
 
 def delete_bucket(r: Reader, key: str) -> bytes:
-    return signed(r, "DELETE", "/bkt")
+    return signed(r, "DELETE", f"/{r.bucket}")
 
 
 APPLIED: list[Callable[[Reader, str], bytes]] = [
@@ -154,7 +154,7 @@ def truth(r: Reader, key: str) -> RawResponse:
     """The object as the origin itself gives it."""
     return exchange(
         r.origin.endpoint,
-        signed_request("GET", f"{r.origin.endpoint}/bkt/{key}", r.origin.access_key, r.origin.secret_key),
+        signed_request("GET", f"{r.origin.endpoint}/{r.bucket}/{key}", r.origin.access_key, r.origin.secret_key),
     )
 
 
@@ -173,8 +173,8 @@ def assert_as_the_origin(r: Reader, key: str) -> None:
 
 
 def warm(r: Reader, key: str) -> None:
-    r.origin.control.bucket("bkt")
-    r.origin.control.synthetic("bkt", key, OLD)
+    r.origin.control.bucket(r.bucket)
+    r.origin.control.synthetic(r.bucket, key, OLD)
     assert r.get(key).body == content(key, 0, OLD)
     hit = r.get(key)
     assert hit.get(b"x-cache") == b"HIT"
@@ -184,8 +184,8 @@ def name_of(function: Callable[[Reader, str], bytes]) -> str:
     return function.__name__
 
 
-def test_after_a_write_reads_are_what_the_origin_holds(reader: Start) -> None:
-    r = reader(*NONE)
+def test_after_a_write_reads_are_what_the_origin_holds(shared: Start) -> None:
+    r = shared(*NONE)
     for make in APPLIED:
         key = name_of(make)
         warm(r, key)
@@ -200,9 +200,9 @@ OUTCOMES = ["late", "500", "403", "timeout", "cut"]
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_whatever_a_write_is_answered_the_old_content_is_not_served_unasked(reader: Start, outcome: str) -> None:
+def test_whatever_a_write_is_answered_the_old_content_is_not_served_unasked(shared: Start, outcome: str) -> None:
     """It happened at the origin all the same; and a read during the write has proven the old object once more."""
-    r = reader(*NONE, "--timeouts-first-byte", "500ms" if outcome == "timeout" else "10s")
+    r = shared(*NONE, "--timeouts-first-byte", "500ms" if outcome == "timeout" else "10s")
     fault = r.origin.control.fault
     for make in (*APPLIED, *OTHERS):
         key = name_of(make)
@@ -224,8 +224,8 @@ def test_whatever_a_write_is_answered_the_old_content_is_not_served_unasked(read
             connection.send(request)
             time.sleep(0.05)
             assert r.get(key).status in (200, 404), key
-            r.origin.control.bucket("bkt")
-            r.origin.control.put("bkt", key, NEW + key.encode())
+            r.origin.control.bucket(r.bucket)
+            r.origin.control.put(r.bucket, key, NEW + key.encode())
             answer = connection.read_response(method.encode())
         if outcome != "late":
             expected = {"500": 500, "403": 403, "timeout": 504, "cut": 502}[outcome]
@@ -235,19 +235,19 @@ def test_whatever_a_write_is_answered_the_old_content_is_not_served_unasked(read
         assert_as_the_origin(r, key)
 
 
-def test_a_plus_in_the_path_of_a_write_fences_both_of_its_readings(reader: Start) -> None:
-    r = reader(*NONE)
+def test_a_plus_in_the_path_of_a_write_fences_both_of_its_readings(shared: Start) -> None:
+    r = shared(*NONE)
     for number, applied in enumerate((" ", "+")):
         for key, target in ((f"{number} b", f"{number}%20b"), (f"{number}+b", f"{number}%2Bb")):
-            r.origin.control.synthetic("bkt", key, OLD)
+            r.origin.control.synthetic(r.bucket, key, OLD)
             for _ in range(2):
                 assert r.get(target).body == content(key, 0, OLD)
             assert r.get(target).get(b"x-cache") == b"HIT"
         r.origin.control.fault("latency", seconds=0.2, method="PUT")
         with RawConnection(r.proxy.endpoint) as connection:
-            connection.send(signed(r, "PUT", f"/bkt/{number}+b", NEW))
+            connection.send(signed(r, "PUT", f"/{r.bucket}/{number}+b", NEW))
             time.sleep(0.05)
-            r.origin.control.put("bkt", f"{number}{applied}b", NEW)
+            r.origin.control.put(r.bucket, f"{number}{applied}b", NEW)
             connection.read_response(b"PUT")
         for target in (f"{number}%20b", f"{number}%2Bb"):
             assert_as_the_origin(r, target)
@@ -259,11 +259,11 @@ def test_a_plus_in_the_path_of_a_write_fences_both_of_its_readings(reader: Start
     [(100, 24 * MIB), pytest.param(10_000, 100 * MIB, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
 )
 def test_forged_deletes_of_a_hot_object_cost_no_body_byte(
-    reader: Start, mode: tuple[str, ...], forgeries: int, size: int
+    shared: Start, mode: tuple[str, ...], forgeries: int, size: int
 ) -> None:
     """Refused writes are no purge: the extents stay and only have to be proven."""
-    r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", size)
+    r = shared(*mode)
+    r.origin.control.synthetic(r.bucket, "o", size)
     assert r.get("o").body == content("o", 0, size)
     wait_until_stored(r)
     r.origin.control.reset()
@@ -285,12 +285,12 @@ def test_forged_deletes_of_a_hot_object_cost_no_body_byte(
 @MODES
 @pytest.mark.parametrize("range_", [None, "bytes=0-500000"], ids=["whole", "range"])
 def test_a_read_under_way_during_a_write_never_brings_the_old_bytes_back(
-    reader: Start, mode: tuple[str, ...], range_: str | None
+    shared: Start, mode: tuple[str, ...], range_: str | None
 ) -> None:
-    r = reader(*mode)
+    r = shared(*mode)
     size = MIB
     for when in ("head", "body"):
-        r.origin.control.synthetic("bkt", when, size)
+        r.origin.control.synthetic(r.bucket, when, size)
         if when == "head":
             r.origin.control.fault("latency", seconds=0.4, method="GET", key=when)
         else:
@@ -312,7 +312,7 @@ def test_killed_after_a_write_was_forwarded_the_old_object_does_not_come_back(re
     r = reader(*NONE)
     for key in ("small", "large"):
         size = 1000 if key == "small" else 3 * MIB
-        r.origin.control.synthetic("bkt", key, size)
+        r.origin.control.synthetic(r.bucket, key, size)
         assert r.get(key).body == content(key, 0, size)
         assert r.get(key).get(b"x-cache") == b"HIT"
     r.origin.control.fault("latency", seconds=3, method="PUT", count=2)
@@ -336,10 +336,10 @@ def test_killed_after_a_write_was_forwarded_the_old_object_does_not_come_back(re
 
 @MODES
 def test_a_completion_that_ends_in_an_error_keeps_the_old_object_and_holds_no_white_space(
-    reader: Start, mode: tuple[str, ...]
+    shared: Start, mode: tuple[str, ...]
 ) -> None:
-    r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", OLD)
+    r = shared(*mode)
+    r.origin.control.synthetic(r.bucket, "o", OLD)
     r.get("o")
     wait_until_stored(r)
     request = complete(r, "o")
@@ -362,8 +362,8 @@ def test_a_completion_that_ends_in_an_error_keeps_the_old_object_and_holds_no_wh
     assert r.body_bytes("o") == 0
 
 
-def test_a_late_completion_shows_the_new_object(reader: Start) -> None:
-    r = reader(*NONE)
+def test_a_late_completion_shows_the_new_object(shared: Start) -> None:
+    r = shared(*NONE)
     warm(r, "o")
     request = complete(r, "o")
     r.origin.control.fault("late", method="POST", key="o", params="uploadId", seconds=0.5)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from tests.harness import processes
 from tests.harness.processes import ProcessError
 
 _READY = re.compile(r"^listening on (https?://\S+) \(admin (https?://[^\s)]+)\)$", re.MULTILINE)
+
+Sample = tuple[str, dict[str, str], float]
+"""Name, labels and value."""
 
 
 class FastcacheProcess:
@@ -106,14 +109,13 @@ class FastcacheProcess:
 
     def metrics(self) -> dict[str, float]:
         """Every sample of ``/metrics`` now, named as Prometheus writes it: ``name`` or ``name{a="b",c="d"}`` sorted."""
-        return {_rendered(name, labels): value for name, labels, value in self._samples()}
+        return {_rendered(name, labels): value for name, labels, value in self.samples()}
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples ``name`` that carry at least ``labels``; 0 when there is none."""
-        wanted = labels.items()
-        return sum(value for sample, has, value in self._samples() if sample == name and wanted <= has.items())
+        return total(self.samples(), name, labels)
 
-    def _samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+    def samples(self) -> Iterator[Sample]:
         with urllib.request.urlopen(f"{self.admin}/metrics", timeout=20) as response:
             text = response.read().decode()
         for family in text_string_to_metric_families(text):
@@ -144,6 +146,37 @@ class FastcacheProcess:
         told = self.stderr.read_text(errors="replace")
         assert "Traceback (most recent call last)" not in told, self.logs()
         assert "still held at the end" not in told, self.logs()
+
+
+def total(samples: Iterable[Sample], name: str, labels: Mapping[str, str]) -> float:
+    """The sum of those ``samples`` called ``name`` that carry at least ``labels``."""
+    return sum(value for sample, has, value in samples if sample == name and labels.items() <= has.items())
+
+
+class SharedProxies:
+    """One proxy for each endpoint and set of flags, for tests that have buckets of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: dict[tuple[str, ...], FastcacheProcess] = {}
+
+    def get(self, endpoint: str, *flags: str, environment: Mapping[str, str] | None = None) -> FastcacheProcess:
+        """The proxy with these flags and variables, started when it is first asked for."""
+        which = (endpoint, *flags, *(f"{name}={value}" for name, value in sorted((environment or {}).items())))
+        if which not in self._running:
+            place = self._directory / str(len(self._running))
+            self._running[which] = FastcacheProcess(
+                endpoint, place / "cache", place / "log", arguments=flags, environment=environment
+            )
+        return self._running[which]
+
+    def stop(self) -> None:
+        try:
+            for proxy in self._running.values():
+                proxy.stop()
+        finally:
+            for proxy in self._running.values():
+                proxy.kill()
 
 
 def _rendered(name: str, labels: Mapping[str, str]) -> str:

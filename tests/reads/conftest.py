@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from tests.harness.proxy import FastcacheProcess
+from tests.conftest import attach_log
+from tests.harness.proxy import FastcacheProcess, Sample, SharedProxies, total
 from tests.harness.raw import RawResponse, exchange
 from tests.harness.signing import signed_request
 
@@ -17,9 +19,14 @@ from fastcache.origin.process import OriginProcess
 class Reader:
     """Reads objects of the origin through a proxy with requests signed as SDKs sign them: ``Range`` included."""
 
-    def __init__(self, origin: OriginProcess, proxy: FastcacheProcess) -> None:
+    def __init__(
+        self, origin: OriginProcess, proxy: FastcacheProcess, bucket: str = "bkt", began: Sequence[Sample] = ()
+    ) -> None:
+        """``began``: what the proxy had counted by then."""
         self.origin = origin
         self.proxy = proxy
+        self.bucket = bucket
+        self._began = began
 
     def request(
         self,
@@ -33,7 +40,7 @@ class Reader:
     ) -> bytes:
         return signed_request(
             method,
-            f"{self.proxy.endpoint}/bkt/{key}",
+            f"{self.proxy.endpoint}/{self.bucket}/{key}",
             self.origin.access_key,
             secret or self.origin.secret_key,
             signed=tuple((signed or {}).items()),
@@ -51,18 +58,54 @@ class Reader:
 
     def body_bytes(self, key: str) -> int:
         """Object bytes that the origin sent for ``key`` since it was reset."""
-        return self.origin.control.body_sent("bkt", key)
+        return self.origin.control.body_sent(self.bucket, key)
+
+    def counted(self, name: str, **labels: str) -> float:
+        """What the proxy, which others may have used before, has counted since this reader began."""
+        return self.proxy.metric(name, **labels) - total(self._began, name, labels)
+
+
+Start = Callable[..., Reader]
+
+
+@pytest.fixture(scope="module")
+def _proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedProxies]:
+    """For the tests of one module, so that what one of them does to a proxy is found there."""
+    proxies = SharedProxies(tmp_path_factory.mktemp("proxies"))
+    yield proxies
+    proxies.stop()
 
 
 @pytest.fixture
-def reader(origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]) -> Callable[..., Reader]:
-    """``reader("--flag", ...)``: a proxy with these flags in front of the origin, and a reader of bucket ``bkt``."""
+def shared(request: pytest.FixtureRequest, origin: OriginProcess, _proxies: SharedProxies) -> Start:
+    """``shared("--flag", ...)``: a reader of a new bucket through the module's proxy with these flags."""
+
+    def start(*flags: str) -> Reader:
+        proxy = _proxies.get(origin.endpoint, *flags)
+        attach_log(request, proxy.logs)
+        bucket = f"b-{uuid.uuid4().hex}"
+        origin.control.bucket(bucket)
+        return Reader(origin, proxy, bucket, list(proxy.samples()))
+
+    return start
+
+
+@pytest.fixture
+def alone(origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]) -> Start:
+    """``alone("--flag", ...)``: a reader of bucket ``bkt`` through a proxy that nobody else uses: it may be killed,
+    started again on the same directory, and looked into."""
 
     def start(*flags: str, **options: Any) -> Reader:
         origin.control.bucket("bkt")
         return Reader(origin, start_fastcache(origin.endpoint, *flags, **options))
 
     return start
+
+
+@pytest.fixture
+def reader(shared: Start) -> Start:
+    """What a test here reads with, unless it says otherwise."""
+    return shared
 
 
 def content(key: str, start: int, end: int, generation: int = 1) -> bytes:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.reads.conftest import Reader, content
+from tests.reads.conftest import Start, content
 
-Start = Callable[..., Reader]
 NONE = ("--authorization", "none")
 MIB = 1024 * 1024
 
@@ -23,7 +22,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_readers_of_an_expired_object_ask_once_and_all_get_the_answer(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "3s")
-    r.origin.control.synthetic("bkt", "o", MIB)
+    r.origin.control.synthetic(r.bucket, "o", MIB)
     r.get("o")
     time.sleep(3.1)
     r.origin.control.reset()
@@ -37,10 +36,10 @@ def test_readers_of_an_expired_object_ask_once_and_all_get_the_answer(reader: St
 
 def test_readers_of_an_expired_object_that_was_overwritten_cost_one_transfer(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "3s")
-    r.origin.control.synthetic("bkt", "o", MIB)
+    r.origin.control.synthetic(r.bucket, "o", MIB)
     r.get("o")
     time.sleep(3.1)
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     r.origin.control.reset()
     r.origin.control.settings(latency=0.2)
     with ThreadPoolExecutor(30) as pool:
@@ -51,10 +50,10 @@ def test_readers_of_an_expired_object_that_was_overwritten_cost_one_transfer(rea
 
 def test_stale_while_revalidate_serves_at_once_and_the_new_content_next(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "300ms", "--stale-while-revalidate", "1h")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     time.sleep(0.4)
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     r.origin.control.settings(latency=0.3)
     r.origin.control.reset()
     with ThreadPoolExecutor(10) as pool:
@@ -68,7 +67,7 @@ def test_stale_while_revalidate_serves_at_once_and_the_new_content_next(reader: 
 
 def test_a_proved_stale_object_is_fresh_again(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "1s", "--stale-while-revalidate", "1h")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     time.sleep(1.1)
     r.origin.control.reset()
@@ -83,7 +82,7 @@ def test_a_proved_stale_object_is_fresh_again(reader: Start) -> None:
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_stale_if_error_stands_in_for_an_origin_in_trouble(reader: Start, status: int) -> None:
     r = reader(*NONE, "--ttl", "200ms", "--stale-if-error", "1h")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     time.sleep(0.3)
     r.origin.control.fault("status", status=status, count=2)
@@ -91,14 +90,14 @@ def test_stale_if_error_stands_in_for_an_origin_in_trouble(reader: Start, status
     head = r.get("o", method="HEAD")
     assert (head.status, head.get(b"content-length")) == (200, b"1000") or head.get(b"x-cache") == b"HIT"
     r.origin.control.clear_faults()
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     assert r.get("o").body == content("o", 0, 1000, 2)
 
 
 @pytest.mark.parametrize("status", [403, 404, 400])
 def test_a_refusal_is_never_answered_stale(reader: Start, status: int) -> None:
     r = reader(*NONE, "--ttl", "200ms", "--stale-if-error", "1h")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     time.sleep(0.3)
     r.origin.control.fault("status", status=status, count=2)
@@ -107,7 +106,7 @@ def test_a_refusal_is_never_answered_stale(reader: Start, status: int) -> None:
 
 def test_without_the_setting_an_error_is_an_error(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "200ms")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     time.sleep(0.3)
     r.origin.control.fault("status", status=503)
@@ -116,7 +115,7 @@ def test_without_the_setting_an_error_is_an_error(reader: Start) -> None:
 
 def test_an_origin_that_cannot_be_reached_is_an_error_that_stale_if_error_covers(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "200ms", "--stale-if-error", "1h", "--timeouts-first-byte", "500ms")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     time.sleep(0.3)
     r.origin.control.fault("stall", after=-1, count=1)
@@ -126,7 +125,7 @@ def test_an_origin_that_cannot_be_reached_is_an_error_that_stale_if_error_covers
 def test_after_a_write_nothing_stale_is_served(reader: Start) -> None:
     """A raised fence voids every proof: no stale rule reaches past it."""
     r = reader(*NONE, "--stale-while-revalidate", "1h", "--stale-if-error", "1h")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     assert r.get("o", method="PUT", body=b"new").status == 200
     r.origin.control.fault("status", status=503)
@@ -136,7 +135,7 @@ def test_after_a_write_nothing_stale_is_served(reader: Start) -> None:
 
 def test_heads_have_a_ttl_of_their_own(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "1h", "--head-ttl", "200ms")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     time.sleep(0.3)
     r.origin.control.reset()
@@ -148,9 +147,9 @@ def test_heads_have_a_ttl_of_their_own(reader: Start) -> None:
 
 def test_no_cache_reaches_the_origin_whatever_may_be_stale(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "200ms", "--stale-while-revalidate", "1h")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     time.sleep(0.3)
     assert r.get("o", unsigned={"Cache-Control": "no-cache"}).body == content("o", 0, 1000, 2)
 
@@ -158,9 +157,9 @@ def test_no_cache_reaches_the_origin_whatever_may_be_stale(reader: Start) -> Non
 def test_the_objects_max_age_decides_where_the_operator_lets_it(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "1h", "--head-ttl", "1h", "--object-max-age", "honour")
     for key, value in (("long", "max-age=3600"), ("short", "max-age=0"), ("none", "public")):
-        r.origin.control.synthetic("bkt", key, 1000, headers={"Cache-Control": value})
+        r.origin.control.synthetic(r.bucket, key, 1000, headers={"Cache-Control": value})
         assert r.get(key).body == content(key, 0, 1000)
-        r.origin.control.flip("bkt", key)  # behind the proxy's back
+        r.origin.control.flip(r.bucket, key)  # behind the proxy's back
     for key, generation in (("long", 1), ("short", 2), ("none", 1)):
         for _ in range(2):
             assert r.get(key).body == content(key, 0, 1000, generation), key
@@ -172,7 +171,7 @@ def test_the_objects_max_age_decides_where_the_operator_lets_it(reader: Start) -
 
 def test_by_default_the_operators_ttl_decides(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "1h")
-    r.origin.control.synthetic("bkt", "o", 1000, headers={"Cache-Control": "max-age=0"})
+    r.origin.control.synthetic(r.bucket, "o", 1000, headers={"Cache-Control": "max-age=0"})
     r.get("o")
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     assert r.get("o").body == content("o", 0, 1000, 1)

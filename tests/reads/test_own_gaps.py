@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from tests.clients.sites import status_of
+from tests.conftest import attach_log
 from tests.gateway.conftest import Key, upstream_environment, write_keys
 from tests.harness.clients import boto3_client
 from tests.harness.origin import make_clean, running_origin
-from tests.harness.proxy import FastcacheProcess
+from tests.harness.proxy import SharedProxies
 from tests.harness.raw import RawResponse
-from tests.reads.conftest import Reader, content
+from tests.reads.conftest import Reader, Start, content
 
 from fastcache.origin.process import AccountSpec, OriginProcess
 
 MIB = 1024 * 1024
 CLIENT = AccountSpec("GAPCLIENT", "gap-client-secret")
-OWN = AccountSpec("GAPOWNCANARY", "gap-own-secret-canary", prefixes=("bkt/", "other/"))
+OWN = AccountSpec("GAPOWNCANARY", "gap-own-secret-canary", prefixes=("bkt-",))
 STRANGER = AccountSpec("GAPSTRANGER", "gap-stranger-secret", prefixes=("elsewhere/",))
 NARROW = AccountSpec("GAPNARROWCANARY", "gap-narrow-secret-canary", prefixes=("elsewhere/",))
-
-Start = Callable[..., Reader]
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +36,18 @@ def _origin() -> Iterator[OriginProcess]:
 
 
 @pytest.fixture
-def start(
-    _origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess], tmp_path: Path
-) -> Callable[..., Reader]:
-    """``start("--flag", own=account)``: a proxy with credentials for gaps, and a client of another account."""
+def start(request: pytest.FixtureRequest, _origin: OriginProcess, _proxies: SharedProxies) -> Start:
+    """``start("--flag", own=account)``: a new bucket behind a proxy with credentials for gaps, and a client of another
+    account."""
     make_clean(_origin)
 
     def begin(*flags: str, own: tuple[str, str] = (OWN.access_key, OWN.secret_key)) -> Reader:
-        _origin.control.synthetic("bkt", "o", 8 * MIB)
-        proxy = start_fastcache(
-            _origin.endpoint, "--gap-credentials", "environment", *flags, environment=upstream_environment(*own)
-        )
-        return Reader(_origin, proxy)
+        bucket = f"bkt-{uuid.uuid4().hex}"
+        _origin.control.synthetic(bucket, "o", 8 * MIB)
+        flags = ("--gap-credentials", "environment", *flags)
+        proxy = _proxies.get(_origin.endpoint, *flags, environment=upstream_environment(*own))
+        attach_log(request, proxy.logs)
+        return Reader(_origin, proxy, bucket)
 
     return begin
 
@@ -115,11 +115,11 @@ def test_several_gaps_are_fetched_each_for_itself(start: Start) -> None:
 def test_boto3_reads_on_over_what_it_has_read_before(start: Start) -> None:
     r = start()
     s3 = boto3_client(r.proxy.endpoint, CLIENT.access_key, CLIENT.secret_key)
-    assert s3.get_object(Bucket="bkt", Key="o", Range=f"bytes=0-{4 * MIB - 1}")["Body"].read() == content(
+    assert s3.get_object(Bucket=r.bucket, Key="o", Range=f"bytes=0-{4 * MIB - 1}")["Body"].read() == content(
         "o", 0, 4 * MIB
     )
     r.origin.control.reset()
-    whole = s3.get_object(Bucket="bkt", Key="o", Range=f"bytes={3 * MIB}-{5 * MIB - 1}")["Body"].read()
+    whole = s3.get_object(Bucket=r.bucket, Key="o", Range=f"bytes={3 * MIB}-{5 * MIB - 1}")["Body"].read()
     assert whole == content("o", 3 * MIB, 5 * MIB)
     assert r.body_bytes("o") == MIB
 
@@ -131,7 +131,7 @@ def test_a_client_that_may_not_read_gets_no_byte_and_causes_no_request_of_ours(s
     ranges = "bytes=0-6291455", "bytes=2097152-4194303", "bytes=100-200"
     for who, range_ in itertools.product(strangers, ranges):
         stranger = boto3_client(r.proxy.endpoint, *who)
-        assert status_of(stranger.get_object, Bucket="bkt", Key="o", Range=range_) == 403
+        assert status_of(stranger.get_object, Bucket=r.bucket, Key="o", Range=range_) == 403
     assert r.body_bytes("o") == 0
     asked = seen(r)
     assert len(asked) == 9
@@ -141,7 +141,7 @@ def test_a_client_that_may_not_read_gets_no_byte_and_causes_no_request_of_ours(s
 def test_an_object_that_was_overwritten_is_the_clients_own_answer(start: Start) -> None:
     r = start()
     warm(r, (0, 3 * MIB))
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     answer = r.get("o", f"bytes=0-{4 * MIB - 1}")
     assert (answer.status, answer.body) == (206, content("o", 0, 4 * MIB, generation=2))
     assert [(one.account, one.status) for one in seen(r)] == [(CLIENT.access_key, 206)]
@@ -155,7 +155,7 @@ def test_an_object_that_is_overwritten_after_the_proof_is_asked_for_again_by_the
         reading = pool.submit(r.get, "o", f"bytes=0-{4 * MIB - 1}")
         while not r.origin.control.requests():
             time.sleep(0.01)
-        r.origin.control.flip("bkt", "o")
+        r.origin.control.flip(r.bucket, "o")
         answer = reading.result(60)
     assert (answer.status, answer.body) == (206, content("o", 0, 4 * MIB, generation=2))
     assert [(one.account, one.status) for one in seen(r)] == [
@@ -181,11 +181,11 @@ def test_what_we_may_not_read_is_read_as_the_client_asked(start: Start, own: tup
 def test_a_version_is_asked_for_by_its_id(start: Start) -> None:
     r = start()
     control = r.origin.control
-    control.bucket("bkt", versioning="Enabled")
-    old = control.synthetic("bkt", "v", 2 * MIB)["version_id"]
-    control.synthetic("bkt", "v", 2 * MIB, generation=2)
+    control.bucket(r.bucket, versioning="Enabled")
+    old = control.synthetic(r.bucket, "v", 2 * MIB)["version_id"]
+    control.synthetic(r.bucket, "v", 2 * MIB, generation=2)
     s3 = boto3_client(r.proxy.endpoint, CLIENT.access_key, CLIENT.secret_key)
-    at = {"Bucket": "bkt", "Key": "v", "VersionId": old}
+    at = {"Bucket": r.bucket, "Key": "v", "VersionId": old}
     assert s3.get_object(**at, Range=f"bytes=0-{MIB - 1}")["Body"].read() == content("v", 0, MIB)
     control.reset()
     assert s3.get_object(**at, Range=f"bytes=0-{2 * MIB - 1}")["Body"].read() == content("v", 0, 2 * MIB)
@@ -195,7 +195,7 @@ def test_a_version_is_asked_for_by_its_id(start: Start) -> None:
 def test_nothing_of_it_without_credentials_for_it(reader: Start) -> None:
     """As before: the origin sends the whole range."""
     r = reader()
-    r.origin.control.synthetic("bkt", "o", 8 * MIB)
+    r.origin.control.synthetic(r.bucket, "o", 8 * MIB)
     warm(r, (0, 3 * MIB))
     assert r.get("o", f"bytes=0-{4 * MIB - 1}").body == content("o", 0, 4 * MIB)
     assert r.body_bytes("o") == 4 * MIB

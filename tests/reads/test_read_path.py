@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import RawConnection, RawResponse, exchange
 from tests.harness.signing import presigned_url
-from tests.reads.conftest import Reader, content
+from tests.reads.conftest import Start, content
 
-Start = Callable[..., Reader]
 MIB = 1024 * 1024
 NONE = ("--authorization", "none")
 MODES = pytest.mark.parametrize("mode", [(), NONE], ids=["revalidate", "none"])
@@ -26,7 +23,7 @@ def x_cache(response: RawResponse) -> bytes | None:
 @pytest.mark.parametrize("size", [0, 1, 1000, 65536, MIB, MIB + 1, 5 * MIB + 123])
 def test_the_second_read_of_a_whole_object_moves_no_body_byte(reader: Start, mode: tuple[str, ...], size: int) -> None:
     r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", size)
+    r.origin.control.synthetic(r.bucket, "o", size)
     first = r.get("o")
     assert (first.status, first.body) == (200, content("o", 0, size))
     assert x_cache(first) == b"MISS"
@@ -53,7 +50,7 @@ def test_ranges_of_every_form_hit_the_second_time(
     reader: Start, mode: tuple[str, ...], range_: str, start: int, end: int
 ) -> None:
     r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", 3 * MIB)
+    r.origin.control.synthetic(r.bucket, "o", 3 * MIB)
     for attempt in (1, 2):
         response = r.get("o", range_)
         assert response.status == 206
@@ -69,7 +66,7 @@ def test_ranges_of_every_form_hit_the_second_time(
 @MODES
 def test_a_range_inside_another_and_one_over_several_extents_hit(reader: Start, mode: tuple[str, ...]) -> None:
     r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", 10 * MIB)
+    r.origin.control.synthetic(r.bucket, "o", 10 * MIB)
     for start in range(0, 4 * MIB, MIB):
         r.get("o", f"bytes={start}-{start + MIB - 1}")
     r.origin.control.reset()
@@ -82,7 +79,7 @@ def test_a_range_inside_another_and_one_over_several_extents_hit(reader: Start, 
 @MODES
 def test_any_range_of_a_whole_object_read_before_hits(reader: Start, mode: tuple[str, ...]) -> None:
     r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", 2 * MIB)
+    r.origin.control.synthetic(r.bucket, "o", 2 * MIB)
     r.get("o")
     r.origin.control.reset()
     for range_, start, end in (("bytes=5-9", 5, 10), ("bytes=-1", 2 * MIB - 1, 2 * MIB), ("bytes=7-", 7, 2 * MIB)):
@@ -94,7 +91,7 @@ def test_any_range_of_a_whole_object_read_before_hits(reader: Start, mode: tuple
 def test_a_whole_read_after_ranges_asks_only_for_the_gap(reader: Start, mode: tuple[str, ...]) -> None:
     """The signature of a whole-object GET does not cover Range, so the second read of a byte moves nothing."""
     r = reader(*mode)
-    r.origin.control.synthetic("bkt", "o", 8 * MIB)
+    r.origin.control.synthetic(r.bucket, "o", 8 * MIB)
     r.get("o", f"bytes=0-{3 * MIB - 1}")
     r.get("o", f"bytes={6 * MIB}-")
     r.origin.control.reset()
@@ -109,7 +106,7 @@ def test_a_whole_read_after_ranges_asks_only_for_the_gap(reader: Start, mode: tu
 def test_an_aborted_whole_read_is_resumed_from_what_arrived(reader: Start) -> None:
     r = reader()
     size = 40 * MIB
-    r.origin.control.synthetic("bkt", "o", size)
+    r.origin.control.synthetic(r.bucket, "o", size)
     r.origin.control.settings(bandwidth_connection=100 * MIB)
     with RawConnection(r.proxy.endpoint) as connection:
         connection.send(r.request("o"))
@@ -127,19 +124,19 @@ def test_an_aborted_whole_read_is_resumed_from_what_arrived(reader: Start) -> No
 
 def test_the_overwritten_object_is_read_anew_in_revalidate(reader: Start) -> None:
     r = reader()
-    r.origin.control.synthetic("bkt", "o", MIB)
+    r.origin.control.synthetic(r.bucket, "o", MIB)
     r.get("o")
     for generation in (2, 3, 4):
-        r.origin.control.flip("bkt", "o")
+        r.origin.control.flip(r.bucket, "o")
         assert r.get("o").body == content("o", 0, MIB, generation)
         assert r.get("o", "bytes=5-99").body == content("o", 5, 100, generation)
 
 
 def test_a_ttl_hides_an_overwrite_behind_our_back_until_it_ends_and_a_write_through_us_ends_it(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "1s")
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     assert r.get("o").body == content("o", 0, 1000)
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     assert r.get("o").body == content("o", 0, 1000)
     time.sleep(1.1)
     assert r.get("o").body == content("o", 0, 1000, 2)
@@ -150,16 +147,16 @@ def test_a_ttl_hides_an_overwrite_behind_our_back_until_it_ends_and_a_write_thro
 
 def test_no_cache_from_the_client_asks_the_origin(reader: Start) -> None:
     r = reader(*NONE)
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
-    r.origin.control.flip("bkt", "o")
+    r.origin.control.flip(r.bucket, "o")
     assert r.get("o", unsigned={"Cache-Control": "no-cache"}).body == content("o", 0, 1000, 2)
     assert r.get("o").body == content("o", 0, 1000, 2)
 
 
 def test_the_wrong_key_gets_403_on_a_warm_object_and_harms_nobody(reader: Start) -> None:
     r = reader()
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     r.origin.control.reset()
     refused = r.get("o", secret="not the secret")
@@ -171,16 +168,16 @@ def test_the_wrong_key_gets_403_on_a_warm_object_and_harms_nobody(reader: Start)
 
 def test_an_anonymous_request_gets_nothing_from_a_warm_cache(reader: Start) -> None:
     r = reader()
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
-    response = exchange(r.proxy.endpoint, b"GET /bkt/o HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    response = exchange(r.proxy.endpoint, f"GET /{r.bucket}/o HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     assert response.status == 403
     assert content("o", 0, 16) not in response.body
 
 
 def test_head_is_answered_from_a_get_only_within_the_ttl(reader: Start) -> None:
     r = reader(*NONE, "--ttl", "1s", "--head-ttl", "1s")
-    r.origin.control.synthetic("bkt", "o", 12345)
+    r.origin.control.synthetic(r.bucket, "o", 12345)
     r.get("o")
     r.origin.control.reset()
     head = r.get("o", method="HEAD")
@@ -194,13 +191,13 @@ def test_head_is_answered_from_a_get_only_within_the_ttl(reader: Start) -> None:
 def test_a_404_becomes_an_object_at_once(reader: Start) -> None:
     r = reader(*NONE)
     assert r.get("o").status == 404
-    r.origin.control.synthetic("bkt", "o", 10)
+    r.origin.control.synthetic(r.bucket, "o", 10)
     assert r.get("o").status == 200
 
 
 def test_an_object_that_is_gone_is_gone(reader: Start) -> None:
     r = reader()
-    r.origin.control.synthetic("bkt", "o", 1000)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
     r.get("o")
     assert r.get("o", method="DELETE").status == 204
     assert r.get("o").status == 404
@@ -209,7 +206,7 @@ def test_an_object_that_is_gone_is_gone(reader: Start) -> None:
 def test_conditions_are_answered_as_the_origin_would(reader: Start) -> None:
     for mode in ((), NONE):
         r = reader(*mode)
-        etag = r.origin.control.synthetic("bkt", "o", 1000)["etag"]
+        etag = r.origin.control.synthetic(r.bucket, "o", 1000)["etag"]
         quoted = etag if etag.startswith('"') else f'"{etag}"'
         r.get("o")
         assert r.get("o", signed={"If-None-Match": quoted}).status == 304
@@ -224,8 +221,8 @@ def test_conditions_are_answered_as_the_origin_would(reader: Start) -> None:
 
 def test_a_presigned_url_hits_and_its_tampered_copy_does_not(reader: Start) -> None:
     r = reader()
-    r.origin.control.synthetic("bkt", "o", 1000)
-    url = presigned_url("GET", f"{r.proxy.endpoint}/bkt/o", r.origin.access_key, r.origin.secret_key)
+    r.origin.control.synthetic(r.bucket, "o", 1000)
+    url = presigned_url("GET", f"{r.proxy.endpoint}/{r.bucket}/o", r.origin.access_key, r.origin.secret_key)
     target = url[len(r.proxy.endpoint) :]
     host = r.proxy.endpoint.removeprefix("http://")
 
@@ -243,7 +240,7 @@ def test_a_hundred_first_readers_cost_one_transfer(reader: Start, mode: tuple[st
     """P-17: in revalidate each is authorised by its own request, but only one body moves."""
     r = reader(*mode)
     size = 4 * MIB
-    r.origin.control.synthetic("bkt", "o", size)
+    r.origin.control.synthetic(r.bucket, "o", size)
     r.origin.control.settings(latency=0.1, bandwidth_connection=8 * MIB)
     with ThreadPoolExecutor(100) as pool:
         bodies = list(pool.map(lambda _: r.get("o"), range(100)))
@@ -258,7 +255,7 @@ def test_a_hundred_first_readers_cost_one_transfer(reader: Start, mode: tuple[st
 def test_followers_get_their_first_byte_while_the_fill_runs(reader: Start) -> None:
     r = reader(*NONE)
     size = 8 * MIB
-    r.origin.control.synthetic("bkt", "o", size)
+    r.origin.control.synthetic(r.bucket, "o", size)
     r.origin.control.settings(bandwidth_connection=2 * MIB)
     with RawConnection(r.proxy.endpoint) as leader, RawConnection(r.proxy.endpoint) as follower:
         leader.send(r.request("o"))
@@ -275,7 +272,7 @@ def test_followers_get_their_first_byte_while_the_fill_runs(reader: Start) -> No
 def test_the_leader_leaving_changes_nothing_for_its_followers(reader: Start) -> None:
     r = reader(*NONE)
     size = 6 * MIB
-    r.origin.control.synthetic("bkt", "o", size)
+    r.origin.control.synthetic(r.bucket, "o", size)
     r.origin.control.settings(bandwidth_connection=4 * MIB)
     with RawConnection(r.proxy.endpoint) as leader, ThreadPoolExecutor(5) as pool:
         leader.send(r.request("o"))
@@ -292,7 +289,7 @@ def test_the_leader_leaving_changes_nothing_for_its_followers(reader: Start) -> 
 
 def test_a_leader_that_leaves_before_its_head_is_replaced_by_one_of_those_who_wait(reader: Start) -> None:
     r = reader(*NONE)
-    r.origin.control.synthetic("bkt", "o", MIB)
+    r.origin.control.synthetic(r.bucket, "o", MIB)
     r.origin.control.settings(latency=0.4)
     with RawConnection(r.proxy.endpoint) as leader, ThreadPoolExecutor(20) as pool:
         leader.send(r.request("o"))
@@ -309,7 +306,7 @@ def test_a_leader_that_leaves_before_its_head_is_replaced_by_one_of_those_who_wa
 def test_a_forbidden_leader_does_not_make_those_who_wait_wait_one_after_another(reader: Start) -> None:
     """Leader 403 with 20 authorised and 5 unauthorised followers: 1 body, 20 x 200, 6 x 403."""
     r = reader()
-    r.origin.control.synthetic("bkt", "o", MIB)
+    r.origin.control.synthetic(r.bucket, "o", MIB)
     r.origin.control.settings(latency=0.2)
     with ThreadPoolExecutor(30) as pool:
         leader = pool.submit(r.get, "o", secret="wrong")
@@ -322,15 +319,15 @@ def test_a_forbidden_leader_does_not_make_those_who_wait_wait_one_after_another(
     r.origin.control.settings(latency=0.0)
 
 
-def test_a_restart_keeps_the_bytes(reader: Start, start_fastcache: Callable[..., FastcacheProcess]) -> None:
-    r = reader()
-    r.origin.control.synthetic("bkt", "small", 4000)
-    r.origin.control.synthetic("bkt", "large", 5 * MIB)
+def test_a_restart_keeps_the_bytes(alone: Start) -> None:
+    r = alone()
+    r.origin.control.synthetic(r.bucket, "small", 4000)
+    r.origin.control.synthetic(r.bucket, "large", 5 * MIB)
     r.get("small")
     r.get("large")
     r.get("large", "bytes=0-99")
     r.proxy.stop()
-    again = Reader(r.origin, start_fastcache(r.origin.endpoint, cache_directory=r.proxy.cache_directory))
+    again = alone(cache_directory=r.proxy.cache_directory)
     r.origin.control.reset()
     assert again.get("small").body == content("small", 0, 4000)
     assert again.get("large").body == content("large", 0, 5 * MIB)
@@ -340,7 +337,7 @@ def test_a_restart_keeps_the_bytes(reader: Start, start_fastcache: Callable[...,
 def test_an_object_larger_than_the_cache_streams_past_a_slow_reader(reader: Start) -> None:
     r = reader("--cache-size", "10MiB")
     size = 50 * MIB
-    r.origin.control.synthetic("bkt", "o", size)
+    r.origin.control.synthetic(r.bucket, "o", size)
     with RawConnection(r.proxy.endpoint) as connection:
         connection.send(r.request("o"))
         head = connection.read_head()

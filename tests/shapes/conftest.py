@@ -6,14 +6,13 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from tests.conftest import attach_log
 from tests.harness.clients import boto3_client
 from tests.harness.origin import make_clean, running_origin
-from tests.harness.proxy import FastcacheProcess
+from tests.harness.proxy import SharedProxies
 from tests.harness.raw import RawResponse, exchange
 from tests.harness.signing import signed_request
 from tests.reads.conftest import Reader
@@ -50,10 +49,6 @@ def told(response: RawResponse) -> Answer:
 class Shapes(Reader):
     """A reader of one bucket through the proxy that can also ask the origin itself."""
 
-    def __init__(self, origin: OriginProcess, proxy: FastcacheProcess, bucket: str) -> None:
-        super().__init__(origin, proxy)
-        self.bucket = bucket
-
     def request(
         self,
         key: str,
@@ -73,9 +68,6 @@ class Shapes(Reader):
             unsigned=tuple((unsigned or {}).items()),
             body=body,
         )
-
-    def body_bytes(self, key: str) -> int:
-        return self.origin.control.body_sent(self.bucket, key)
 
     def synthetic(self, key: str, size: int, *, headers: dict[str, str] | None = None) -> None:
         """An object of pattern bytes, put straight into the origin."""
@@ -129,53 +121,35 @@ def aws(_aws_process: OriginProcess) -> OriginProcess:
     return _aws_process
 
 
-class Proxies:
-    """One proxy for each origin and set of flags, for the whole run: every test has a bucket of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._running: dict[tuple[str, ...], FastcacheProcess] = {}
-
-    def reader(self, request: pytest.FixtureRequest, origin: OriginProcess, *flags: str) -> Shapes:
-        """A reader of a new bucket through the proxy with these flags."""
-        which = (origin.endpoint, *flags)
-        if which not in self._running:
-            place = self._directory / str(len(self._running))
-            self._running[which] = FastcacheProcess(origin.endpoint, place / "cache", place / "log", arguments=flags)
-        proxy = self._running[which]
-        attach_log(request, proxy.logs)
-        bucket = f"b-{uuid.uuid4().hex}"
-        origin.control.bucket(bucket)
-        return Shapes(origin, proxy, bucket)
-
-    def stop(self) -> None:
-        try:
-            for proxy in self._running.values():
-                proxy.stop()
-        finally:
-            for proxy in self._running.values():
-                proxy.kill()
-
-
 @pytest.fixture(scope="session")
-def _proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxies]:
-    proxies = Proxies(tmp_path_factory.mktemp("proxies"))
+def _proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedProxies]:
+    """For the whole run."""
+    proxies = SharedProxies(tmp_path_factory.mktemp("proxies"))
     yield proxies
     proxies.stop()
 
 
+def _reader(request: pytest.FixtureRequest, proxies: SharedProxies, origin: OriginProcess, *flags: str) -> Shapes:
+    """A reader of a new bucket through the proxy with these flags."""
+    proxy = proxies.get(origin.endpoint, *flags)
+    attach_log(request, proxy.logs)
+    bucket = f"b-{uuid.uuid4().hex}"
+    origin.control.bucket(bucket)
+    return Shapes(origin, proxy, bucket)
+
+
 @pytest.fixture
-def shapes(request: pytest.FixtureRequest, aws: OriginProcess, _proxies: Proxies) -> Callable[..., Shapes]:
+def shapes(request: pytest.FixtureRequest, aws: OriginProcess, _proxies: SharedProxies) -> Callable[..., Shapes]:
     """``shapes("--flag", ...)``: a reader of a new bucket through a proxy with these flags."""
-    return partial(_proxies.reader, request, aws)
+    return partial(_reader, request, _proxies, aws)
 
 
 @pytest.fixture(params=["plain", "aws"])
 def either(
-    request: pytest.FixtureRequest, origin: OriginProcess, aws: OriginProcess, _proxies: Proxies
+    request: pytest.FixtureRequest, origin: OriginProcess, aws: OriginProcess, _proxies: SharedProxies
 ) -> Callable[..., Shapes]:
     """As ``shapes``, in front of the origin without and with AWS's oddities."""
-    return partial(_proxies.reader, request, origin if request.param == "plain" else aws)
+    return partial(_reader, request, _proxies, origin if request.param == "plain" else aws)
 
 
 def x_cache(response: RawResponse) -> bytes | None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.faults.conftest import MODES, NONE, Start
 from tests.harness.processes import wait_until
-from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import RawResponse, exchange
 from tests.harness.signing import signed_request
-from tests.reads.conftest import Reader
+from tests.reads.conftest import Reader, _proxies, alone, shared
 
 from fastcache.origin.pattern import pattern
-from fastcache.origin.process import OriginProcess
 
-__all__ = ["MODES", "NONE", "Start"]
+__all__ = ["MODES", "NONE", "Start", "_proxies", "alone", "shared"]
 
 KIB, MIB = 1024, 1024 * 1024
 PATIENT = ("--fill-follow-wait", "30s", "--write-through-backlog", "256MiB")
@@ -24,12 +21,12 @@ PATIENT = ("--fill-follow-wait", "30s", "--write-through-backlog", "256MiB")
 
 
 @pytest.fixture
-def reader(origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]) -> Start:
-    """``reader("--flag", ...)``: a proxy with these flags in front of the origin, and a reader of bucket ``bkt``."""
+def reader(shared: Start, alone: Start) -> Start:
+    """``reader("--flag", ...)``: a reader of a new bucket through the module's proxy with these flags; with
+    ``own=True`` of bucket ``bkt`` through a proxy that nobody else uses."""
 
-    def start(*flags: str, **options: Any) -> Reader:
-        origin.control.bucket("bkt")
-        return Reader(origin, start_fastcache(origin.endpoint, *PATIENT, *flags, **options))
+    def start(*flags: str, own: bool = False, **options: Any) -> Reader:
+        return (alone if own else shared)(*PATIENT, *flags, **options)
 
     return start
 
@@ -43,7 +40,7 @@ def straight(r: Reader, key: str, method: str = "GET", **signed: str) -> RawResp
     """The object as the origin itself gives it."""
     request = signed_request(
         method,
-        f"{r.origin.endpoint}/bkt/{key}",
+        f"{r.origin.endpoint}/{r.bucket}/{key}",
         r.origin.access_key,
         r.origin.secret_key,
         signed=[(name.replace("_", "-"), value) for name, value in signed.items()],
@@ -53,7 +50,7 @@ def straight(r: Reader, key: str, method: str = "GET", **signed: str) -> RawResp
 
 def uploads(r: Reader, outcome: str) -> float:
     """How many uploads ended so."""
-    return r.proxy.metric("fastcache_uploads_kept_total", outcome=outcome)
+    return r.counted("fastcache_uploads_kept_total", outcome=outcome)
 
 
 def wait_for_uploads(r: Reader, outcome: str, count: int) -> None:

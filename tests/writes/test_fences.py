@@ -21,11 +21,11 @@ def tags(count: int) -> bytes:
 
 
 def tagged(r: Reader, key: str) -> bytes:
-    return signed(r, "PUT", f"/bkt/{key}?tagging", tags(3))
+    return signed(r, "PUT", f"/{r.bucket}/{key}?tagging", tags(3))
 
 
 def untagged(r: Reader, key: str) -> bytes:
-    return signed(r, "DELETE", f"/bkt/{key}?tagging")
+    return signed(r, "DELETE", f"/{r.bucket}/{key}?tagging")
 
 
 def put_with_one_tag(r: Reader, key: str) -> None:

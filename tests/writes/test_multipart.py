@@ -26,7 +26,7 @@ class Multipart:
     def __init__(self, r: Reader, key: str, **fields: str) -> None:
         self.r = r
         self.key = key
-        begun = exchange(r.proxy.endpoint, signed(r, "POST", f"/bkt/{key}?uploads", **fields))
+        begun = exchange(r.proxy.endpoint, signed(r, "POST", f"/{r.bucket}/{key}?uploads", **fields))
         found = re.search(rb"<UploadId>(.*)</UploadId>", begun.body)
         assert found is not None, begun
         self.id = found[1].decode()
@@ -34,7 +34,7 @@ class Multipart:
 
     def target(self, number: int | None = None) -> str:
         part = "" if number is None else f"partNumber={number}&"
-        return f"/bkt/{self.key}?{part}uploadId={self.id}"
+        return f"/{self.r.bucket}/{self.key}?{part}uploadId={self.id}"
 
     def put(self, number: int, data: bytes, **fields: str) -> RawResponse:
         request = signed(self.r, "PUT", self.target(number), data, **fields)
@@ -97,7 +97,7 @@ def test_what_was_uploaded_in_parts_is_read_without_a_body(reader: Start, mode: 
     assert_as_straight(r, "o")
     for number, data in parts.items():
         before = r.body_bytes("o")
-        request = signed(r, "GET", f"/bkt/o?partNumber={number}")
+        request = signed(r, "GET", f"/{r.bucket}/o?partNumber={number}")
         got = exchange(r.proxy.endpoint, request)
         assert (got.status, got.body == data) == (206, True)
         assert got.get(b"x-amz-mp-parts-count") == b"4"
@@ -112,7 +112,7 @@ def test_parts_in_every_framing(reader: Start, framing: str) -> None:
     parts = parts_of("o", 2)
     upload = Multipart(r, "o")
     for number, data in parts.items():
-        made = FRAMINGS[framing](r, upload.target(number).removeprefix("/bkt/"), data)
+        made = FRAMINGS[framing](r, upload.target(number).removeprefix(f"/{r.bucket}/"), data)
         answer = exchange(r.proxy.endpoint, bytes(made), method=b"PUT")
         assert answer.status == 200
         upload.etags[number] = answer.get(b"etag") or b""
@@ -166,16 +166,16 @@ def test_two_uploads_of_one_part_at_once_never_mix(reader: Start) -> None:
 
 def straight_parts(r: Reader, upload: Multipart) -> list[bytes]:
     """The ETags of the parts that the origin holds."""
-    listed = exchange(r.proxy.endpoint, signed(r, "GET", f"/bkt/{upload.key}?uploadId={upload.id}"))
+    listed = exchange(r.proxy.endpoint, signed(r, "GET", f"/{r.bucket}/{upload.key}?uploadId={upload.id}"))
     return re.findall(rb"<ETag>(?:&quot;)?([^<&]*)", listed.body)
 
 
 def test_what_was_copied_makes_the_upload_the_origins_alone(reader: Start) -> None:
     r = reader(*NONE)
-    r.origin.control.put("bkt", "source", data_of("source", PART))
+    r.origin.control.put(r.bucket, "source", data_of("source", PART))
     upload = Multipart(r, "o")
     upload.put(1, data_of("o", PART))
-    copied = upload.put(2, b"", x_amz_copy_source="/bkt/source")
+    copied = upload.put(2, b"", x_amz_copy_source=f"/{r.bucket}/source")
     assert copied.status == 200
     found = re.search(rb"<ETag>(?:&quot;)?([0-9a-f]+)", copied.body)
     assert found is not None
@@ -201,7 +201,7 @@ def test_a_part_that_went_another_way_makes_the_upload_the_origins_alone(reader:
     assert direct.status == 403, "the Host is signed"
     behind = Multipart.__new__(Multipart)
     behind.__dict__.update(upload.__dict__)
-    behind.r = Reader(r.origin, _Straight(r))  # type: ignore[arg-type]
+    behind.r = Reader(r.origin, _Straight(r), r.bucket)  # type: ignore[arg-type]
     assert behind.put(2, data_of("o", KIB)).status == 200
     assert upload.complete().status == 200
     assert_from_the_origin(r, "o")
@@ -278,7 +278,7 @@ def test_an_abort_forgets_the_parts_and_a_forged_one_does_not(reader: Start) -> 
     upload = Multipart(r, "o")
     upload.put(1, data_of("o", PART))
     wait_for_uploads(r, "part", 1)
-    forged = r.request(upload.target().removeprefix("/bkt/"), method="DELETE", secret="wrong")
+    forged = r.request(upload.target().removeprefix(f"/{r.bucket}/"), method="DELETE", secret="wrong")
     assert exchange(r.proxy.endpoint, forged, method=b"DELETE").status == 403
     assert not nothing_staged(r)
     assert exchange(r.proxy.endpoint, signed(r, "DELETE", upload.target()), method=b"DELETE").status == 204
@@ -300,12 +300,12 @@ def test_what_nobody_goes_on_with_expires(reader: Start) -> None:
 
 
 def test_an_upload_across_a_restart_is_the_origins_alone(reader: Start) -> None:
-    r = reader(*NONE)
+    r = reader(*NONE, own=True)
     upload = Multipart(r, "o")
     upload.put(1, data_of("o", PART))
     wait_for_uploads(r, "part", 1)
     r.proxy.kill()
-    again = reader(*NONE, cache_directory=r.proxy.cache_directory)
+    again = reader(*NONE, own=True, cache_directory=r.proxy.cache_directory)
     assert nothing_staged(again)
     upload.r = again
     upload.put(2, data_of("o", KIB))
@@ -344,9 +344,9 @@ def test_an_overlapping_put_makes_a_completion_publish_nothing(reader: Start) ->
 
 
 def test_no_byte_of_an_uploads_id_reaches_a_path(reader: Start) -> None:
-    r = reader(*NONE)
+    r = reader(*NONE, own=True)
     for hostile in ("..%2F..%2Fx", "%00", "a" * 2000):
-        request = signed(r, "PUT", f"/bkt/o?partNumber=1&uploadId={hostile}", data_of("o", KIB))
+        request = signed(r, "PUT", f"/{r.bucket}/o?partNumber=1&uploadId={hostile}", data_of("o", KIB))
         assert exchange(r.proxy.endpoint, request, method=b"PUT").status == 404
     found = [path.name for path in r.proxy.cache_directory.rglob("*")]
     assert all(re.fullmatch(r"[0-9a-f]{2}|[0-9a-f]{64}|FORMAT|LOCK|objects|fills|.*\.staged", name) for name in found)

@@ -107,12 +107,12 @@ def test_the_header_set_is_the_origins_not_the_uploads(reader: Start) -> None:
 
 
 def test_what_was_put_and_never_read_is_asked_about_after_a_restart(reader: Start) -> None:
-    r = reader(*NONE)
+    r = reader(*NONE, own=True)
     for size in (KIB, 3 * MIB):
         put(r, upload(r, f"o{size}", data_of("o", size)))
     wait_until_stored(r)
     r.proxy.kill()
-    again = reader(*NONE, cache_directory=r.proxy.cache_directory)
+    again = reader(*NONE, own=True, cache_directory=r.proxy.cache_directory)
     r.origin.control.reset()
     for size in (KIB, 3 * MIB):
         key, data = f"o{size}", data_of("o", size)
@@ -129,7 +129,7 @@ def test_an_overwrite_behind_our_back_before_the_first_read_is_seen(reader: Star
         key = f"o{size}"
         put(r, upload(r, key, data_of("o", size)))
         wait_until_stored(r)
-        r.origin.control.put("bkt", key, data_of("other", size))
+        r.origin.control.put(r.bucket, key, data_of("other", size))
         for range_ in (None, "bytes=5-99"):
             got = r.get(key, range_)
             assert got.body == (data_of("other", size) if range_ is None else data_of("other", size)[5:100])

@@ -54,7 +54,7 @@ def of_unknown_length(r: Reader, key: str, data: bytes) -> Upload:
 
 
 def presigned(r: Reader, key: str, data: bytes) -> Upload:
-    url = presigned_url("PUT", f"{r.proxy.endpoint}/bkt/{key}", r.origin.access_key, r.origin.secret_key)
+    url = presigned_url("PUT", f"{r.proxy.endpoint}/{r.bucket}/{key}", r.origin.access_key, r.origin.secret_key)
     host = r.proxy.endpoint.removeprefix("http://")
     target = url.removeprefix(r.proxy.endpoint)
     return Upload(f"PUT {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(data)}\r\n\r\n".encode(), data)
@@ -76,7 +76,7 @@ def aws_chunked_and_signed(r: Reader, key: str, data: bytes) -> Upload:
     """Every chunk with a signature of its own (S3 API reference, "Transferring payload in multiple chunks")."""
     kind = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
     fields = [("Content-Encoding", "aws-chunked"), ("x-amz-decoded-content-length", str(len(data)))]
-    url = f"{r.proxy.endpoint}/bkt/{key}"
+    url = f"{r.proxy.endpoint}/{r.bucket}/{key}"
     head = signed_headers("PUT", url, r.origin.access_key, r.origin.secret_key, signed=fields, payload_sha256=kind)
     body = _coded_signed(data, dict(head), r.origin.secret_key)
     return _sent(r, key, body, fields, [("Content-Length", str(len(body)))], kind, head)
@@ -134,11 +134,11 @@ def _sent(
 ) -> Upload:
     """The request whose head is ``head``, or is signed now."""
     if head is not None:
-        lines = [f"PUT /bkt/{key} HTTP/1.1", *(f"{n}: {v}" for n, v in (*head, *unsigned)), "", ""]
+        lines = [f"PUT /{r.bucket}/{key} HTTP/1.1", *(f"{n}: {v}" for n, v in (*head, *unsigned)), "", ""]
         return Upload("\r\n".join(lines).encode("latin-1"), body)
     made = signed_request(
         "PUT",
-        f"{r.proxy.endpoint}/bkt/{key}",
+        f"{r.proxy.endpoint}/{r.bucket}/{key}",
         r.origin.access_key,
         r.origin.secret_key,
         signed=signed,
