@@ -124,7 +124,7 @@ async def test_requests_across_renewals_meet_no_failure_and_wait_for_none(places
                     used.add(key)
                 if provider.seconds_left() > 400.0:
                     clock.advance(30.0)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
     finally:
         await provider.close()
     assert set(outcomes) == {"renewed"}
