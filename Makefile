@@ -4,7 +4,8 @@ VENV   ?= .venv
 # More arguments for pytest, for instance PYTEST_FLAGS="-k ranges -x".
 PYTEST_FLAGS ?=
 # Most tests wait for sockets, timeouts and child processes, so more of them than cores run side by side. One file stays
-# in one process: its tests share a proxy. PARALLEL= runs everything in one.
+# in one process: its tests share a proxy (tests/harness/scheduling.py: some directories too). PARALLEL= runs everything
+# in one.
 PARALLEL     ?= -n 4 --dist loadfile
 # What the short form of `make sanitize` runs; which targets `make fuzz` runs (all), and the seconds for each of them.
 SANITIZED    ?= tests/core tests/protocol tests/storage tests/fuzz tests/harness/test_handles.py tests/engine tests/hits tests/reads

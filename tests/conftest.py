@@ -20,6 +20,9 @@ from tests.harness.swift import SwiftServer, running_swift
 from fastcache._core import handles
 
 if TYPE_CHECKING:
+    from tests.harness.scheduling import Scheduling
+    from xdist.remote import Producer
+
     from fastcache.origin.process import OriginProcess
 
 # A busy two-core machine is slow, which is not what a property test is about.
@@ -34,6 +37,16 @@ def pytest_configure(config: pytest.Config) -> None:
     build = os.environ.get("FASTCACHE_BUILD", "")
     if build == "sanitize" and f"build/{build}/" not in handles.__file__:
         raise pytest.UsageError(f"FASTCACHE_BUILD={build}, but the core is {handles.__file__}: use tools/sanitize")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    if config.getoption("dist") != "loadfile":
+        return None
+    # Here, because a run in one process needs no xdist.
+    from tests.harness.scheduling import Scheduling
+
+    return Scheduling(config, log)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -7,11 +7,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 import minio
 import obstore.store
 from botocore.config import Config
+from botocore.loaders import Loader
 
 REGION = "us-east-1"
+_LOADER = Loader()
+"""Reads the descriptions of S3's operations once for all clients: they are most of what a client costs."""
 
 
 def boto3_client(endpoint: str, access_key: str, secret_key: str, **settings: Any) -> Any:
@@ -26,7 +30,9 @@ def boto3_client(endpoint: str, access_key: str, secret_key: str, **settings: An
         **settings,
     }
     # A session of its own: the default one is shared, not thread-safe, and reads this user's configuration.
-    return boto3.session.Session(region_name=REGION).client(
+    session = botocore.session.Session()
+    session.register_component("data_loader", _LOADER)
+    return boto3.session.Session(botocore_session=session, region_name=REGION).client(
         "s3",
         endpoint_url=endpoint,
         aws_access_key_id=access_key,
