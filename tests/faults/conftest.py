@@ -50,6 +50,16 @@ def assert_right(r: Reader, key: str, size: int, generation: int = 1, what: obje
         assert (head.status, head.get(b"content-length")) == (200, b"%d" % size), (what, turn)
 
 
+def asked(r: Reader, method: str) -> int:
+    """How many requests the origin has carried out, of one method."""
+    return int(r.origin.control.stats(0)["methods"].get(method, 0))
+
+
+def until_asked(r: Reader, method: str, before: int) -> None:
+    """The origin has carried out one more request than ``before``, whatever becomes of its answer."""
+    wait_until(lambda: asked(r, method) > before, 20, f"the origin has carried out a {method}", step=0.01)
+
+
 def wait_until_stored(r: Reader) -> None:
     """What was read is in files: no fill runs, and none is being committed."""
     wait_until(lambda: r.proxy.metric("fastcache_fills_active") == 0, 20, "the fills have ended")
