@@ -7,7 +7,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -18,6 +18,9 @@ from tests.history.checker import By, Read, Write, content_of, stamps_in
 from fastcache.origin.process import OriginProcess
 
 KIB = 1024
+MIXED = (2 * KIB, 40 * KIB, 300 * KIB, 1500 * KIB)
+SMALL = (2 * KIB, 5 * KIB, 12 * KIB, 40 * KIB)
+"""Sizes that cost little, so that much happens."""
 _RESIGN_AFTER = 300.0
 """Seconds after which a request is signed anew: signing costs more than all else here."""
 _SETTLED = 0.05
@@ -144,11 +147,11 @@ class Round:
     def _straight(self) -> Wire:
         return Wire(lambda: self._origin.endpoint, self._origin.access_key, self._origin.secret_key)
 
-    async def run(self, keys: int, readers: int, seconds: float) -> History:
+    async def run(self, keys: int, readers: int, seconds: float, sizes: Sequence[int] = MIXED) -> History:
         self._until = time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
             for number in range(keys):
-                name, size = f"{self._seed}/{number}", (2 * KIB, 40 * KIB, 300 * KIB, 1500 * KIB)[number % 4]
+                name, size = f"{self._seed}/{number}", sizes[number % len(sizes)]
                 group.create_task(self._write(name, size, random.Random(self._dice.random())))
                 for _ in range(readers):
                     group.create_task(self._read(name, size, random.Random(self._dice.random())))

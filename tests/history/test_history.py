@@ -5,19 +5,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import MODES
+from tests.faults.conftest import NONE
+from tests.gateway.conftest import Key, upstream_environment, write_keys
 from tests.harness.proxy import FastcacheProcess
 from tests.history.checker import violations
-from tests.history.driver import Round
+from tests.history.driver import MIXED, SMALL, Round
 
 from fastcache.origin.process import OriginProcess
 
 CACHE = ("--cache-size", "32MiB")
 """Small enough that what was written is evicted at times."""
+WAYS = {
+    "revalidate": ("--workers", "1"),
+    "none": ("--workers", "2", *NONE),
+    "gateway": ("--workers", "2", "--authorization", "verify", "--upstream", "sign", "--ttl", "1h"),
+}
+LONG = 350_000
+"""Requests of each way: more than a million in all."""
 
 
 class Site:
@@ -37,10 +47,14 @@ class Site:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(over.wait(), seconds)
                     return
+                self.kills += 1
+                workers = self.proxy.workers()
+                if len(workers) > 1 and self.kills % 2 == 0:
+                    os.kill(workers[self.kills // 2 % len(workers)], signal.SIGKILL)
+                    continue
                 self.proxy.kill()
                 # In this thread, with whose end it would be killed; nobody has anything to do meanwhile.
                 self.proxy = self._start()
-                self.kills += 1
 
         async with asyncio.TaskGroup() as group:
             group.create_task(kill())
@@ -48,30 +62,37 @@ class Site:
             over.set()
 
 
-async def one_round(origin: OriginProcess, site: Site, seed: int, *, seconds: float, strict: bool) -> tuple[int, int]:
+async def one_round(
+    origin: OriginProcess, site: Site, seed: int, *, seconds: float, strict: bool, sizes: Sequence[int] = MIXED
+) -> tuple[int, int]:
     """How many requests were made, and how many reads were checked."""
     origin.control.bucket("bkt")
     round_ = Round(origin, lambda: site.proxy, seed)
     async with site.killed_every(max(1.5, seconds / 4)):
-        history = await round_.run(8, 3, seconds)
+        history = await round_.run(8, 3, seconds, sizes)
     found = list(violations(history.writes, history.reads, all_writes_are_seen=strict))
     assert found[:5] == []
     assert sum(write.acknowledged is not None for write in history.writes) > 20
     return history.asked, len(history.reads)
 
 
-def started(
-    origin: OriginProcess, start: Callable[..., FastcacheProcess], mode: tuple[str, ...], cache: Path
-) -> Callable[[], FastcacheProcess]:
-    return lambda: start(origin.endpoint, *mode, *CACHE, cache_directory=cache)
+def site_of(origin: OriginProcess, start: Callable[..., FastcacheProcess], way: str, directory: Path) -> Site:
+    """A proxy that is used that way. Clients of the gateway have the key that it has itself at the origin."""
+    flags: tuple[str, ...] = (*WAYS[way], *CACHE)
+    environment: dict[str, str] = {}
+    if way == "gateway":
+        own = origin.access_key, origin.secret_key
+        flags += ("--keys", str(write_keys(directory / "keys.yaml", [Key(*own)])))
+        environment = upstream_environment(*own)
+    return Site(lambda: start(origin.endpoint, *flags, cache_directory=directory / "cache", environment=environment))
 
 
-@MODES
+@pytest.mark.parametrize("way", WAYS)
 async def test_no_answer_is_mixed_or_older_than_what_was_known(
-    origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess], tmp_path: Path, mode: tuple[str, ...]
+    origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess], tmp_path: Path, way: str
 ) -> None:
-    site = Site(started(origin, start_fastcache, mode, tmp_path / "cache"))
-    asked, reads = await one_round(origin, site, 1, seconds=5, strict=not mode)
+    site = site_of(origin, start_fastcache, way, tmp_path)
+    asked, reads = await one_round(origin, site, 1, seconds=4, strict=way == "revalidate")
     kept = site.proxy.metric("fastcache_uploads_kept_total", outcome="stored")
     print(f"{asked} requests, {reads} answers checked, {site.kills} kills, {kept:g} uploads kept since the last")
     assert site.kills >= 1
@@ -80,15 +101,17 @@ async def test_no_answer_is_mixed_or_older_than_what_was_known(
 
 @pytest.mark.slow
 @pytest.mark.timeout(14_400)
-@MODES
+@pytest.mark.parametrize("way", WAYS)
 async def test_over_a_million_operations(
-    origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess], tmp_path: Path, mode: tuple[str, ...]
+    origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess], tmp_path: Path, way: str
 ) -> None:
-    site = Site(started(origin, start_fastcache, mode, tmp_path / "cache"))
+    """In all. Mostly of small objects, so that it ends."""
+    site = site_of(origin, start_fastcache, way, tmp_path)
     asked = reads = 0
     seed = 1000
-    while asked < 1_000_000:
-        more, checked = await one_round(origin, site, seed, seconds=30, strict=not mode)
+    while asked < LONG:
+        sizes = MIXED if seed % 5 == 0 else SMALL
+        more, checked = await one_round(origin, site, seed, seconds=60, strict=way == "revalidate", sizes=sizes)
         asked, reads, seed = asked + more, reads + checked, seed + 1
         origin.control.reset(store=True)
-    print(f"{asked} requests, {reads} answers checked, {site.kills} kills")
+    print(f"{way}: {asked} requests, {reads} answers checked, {site.kills} kills")
