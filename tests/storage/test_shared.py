@@ -31,8 +31,8 @@ SMALL = 10_000
 class Host:
     """A directory, its shared memory, and a store for each place: the keeper in the first."""
 
-    def __init__(self, path: Path, capacity: int) -> None:
-        self.settings = StoreSettings(path, capacity, io_threads=2)
+    def __init__(self, path: Path, capacity: int, **more: float) -> None:
+        self.settings = StoreSettings(path, capacity, io_threads=2, **more)  # type: ignore[arg-type]
         self.held = directory.acquire(path)
         self.fd = shared.create(4, 8)
         self.memory = SharedMemory(self.fd)
@@ -86,8 +86,8 @@ class Host:
 async def make_host(tmp_path: Path) -> AsyncIterator[Callable[..., Host]]:
     hosts: list[Host] = []
 
-    def make(capacity: int = 64 * MIB) -> Host:
-        hosts.append(Host(tmp_path / "store", capacity))
+    def make(capacity: int = 64 * MIB, **more: float) -> Host:
+        hosts.append(Host(tmp_path / "store", capacity, **more))
         return hosts[-1]
 
     yield make

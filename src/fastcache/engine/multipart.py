@@ -8,6 +8,7 @@ never that an upload fails.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
@@ -34,6 +35,8 @@ _COMPLETION_LIMIT = 8 * 1024 * 1024
 """Bytes of the longest list of parts that is read: 10,000 of them with a checksum each need a quarter."""
 _PARTS_WAIT = 5.0
 """Seconds for which a completion waits for parts that are answered but not stored yet."""
+_LOOK_AGAIN = (0.01, 0.02, 0.05, 0.1, 0.3, 0.5, 1.0)
+"""Seconds between two looks for parts that other processes may be storing, behind the answer."""
 _ENDS_UPLOAD = frozenset({200, 204, 404})
 """Statuses of an abort after which the upload is not there any more."""
 
@@ -95,8 +98,9 @@ class KeptCompletion:
         self.token = token
         self._sent = ctx.next_sent()
         self._body = bytearray()
-        self._done = False
-        """The origin says that the upload is complete."""
+        self._etag: bytes | None = None
+        """The object's, when the origin says that the upload is complete."""
+        self._parts: list[NamedPart] = []
         self._assembly: Assembly | None = None
         self._record: HeadRecord | None = None
 
@@ -108,15 +112,21 @@ class KeptCompletion:
 
     async def prepare(self, answer: ResponseHead, document: bytes) -> None:
         """Find the parts that became the object."""
-        etag = parse_completed(document) if answer.status == 200 else None
-        if etag is None:
+        self._etag = parse_completed(document) if answer.status == 200 else None
+        if self._etag is None:
             return
-        self._done = True
-        await self._ctx.flights.stored_behind(self._digest, _PARTS_WAIT)
         try:
-            named = [NamedPart(*part) for part in parse_completion(bytes(self._body))]
-            self._assembly = await self._store.uploads.find(self._digest, named)
-        except (ValueError, OSError, StorageError) as error:
+            self._parts = [NamedPart(*part) for part in parse_completion(bytes(self._body))]
+        except ValueError as error:
+            _log.info("a completed upload is not kept: %s", error)
+            return
+        await self._ctx.flights.stored_behind(self._digest, _PARTS_WAIT)
+        await self._find(answer, self._etag)
+
+    async def _find(self, answer: ResponseHead, etag: bytes) -> None:
+        try:
+            self._assembly = await self._store.uploads.find(self._digest, self._parts)
+        except (OSError, StorageError) as error:
             _log.info("a completed upload is not kept: %s", error)
         if self._assembly is None:
             return
@@ -126,6 +136,23 @@ class KeptCompletion:
         self._record = None if isinstance(record, NotStorable) else record
 
     def settle(self, answer: ResponseHead, token: FenceToken | None) -> None:
+        etag = self._etag
+        missing = bool(self._parts) and self._assembly is None and self._store.uploads.others
+        if missing and etag is not None and token is not None:
+            self._ctx.flights.store_behind(self._digest, self._look_again(answer, etag, token))
+        else:
+            self._end(answer, token)
+
+    async def _look_again(self, answer: ResponseHead, etag: bytes, token: FenceToken) -> None:
+        """Nobody waits for this, and readers that come before it get the object from the origin."""
+        for pause in _LOOK_AGAIN:
+            await asyncio.sleep(pause)
+            await self._find(answer, etag)
+            if self._assembly is not None:
+                break
+        self._end(answer, token)
+
+    def _end(self, answer: ResponseHead, token: FenceToken | None) -> None:
         assembly, record = self._assembly, self._record
         if assembly is not None and record is not None and token is not None:
             oid = self._named.object_id
@@ -133,9 +160,9 @@ class KeptCompletion:
             if entry is not None:
                 self._ctx.flights.store_behind(oid.digest, self._commit(assembly, entry, record, token))
                 return
-        if self._done:
+        if self._etag is not None:
             self._ctx.metrics.upload_kept("incomplete" if record is None else "overlapped")
-        if self._done or answer.status == 404:
+        if self._etag is not None or answer.status == 404:
             self._ctx.flights.store_behind(self._digest, self._store.uploads.discard(self._digest))
 
     async def _commit(self, assembly: Assembly, entry: Entry, record: HeadRecord, token: FenceToken) -> None:

@@ -168,6 +168,10 @@ class Files(Loading):
             os.close(directory)
         return [name for name in parsed if name is not None]
 
+    def uploads(self) -> dict[bytes, int]:
+        """The uploads of which parts are there, and when the last one came, in nanoseconds of the file system's."""
+        return recovery.uploads(self._root)
+
     def open_staged(self, path: str, expected: FileHeader) -> tuple[int, FileHeader]:
         """Open a piece of a part for its new header, when its own says what is ``expected``. The caller owns the
         descriptor. Raises OSError or CorruptFileError."""

@@ -55,6 +55,7 @@ class Keeping(Store):
         self._uncounted = False
         self._counting: asyncio.Task[object] | None = None
         self._scan = self._disk.spawn(self._scanner.run(held.fd), "fastcache-scan")
+        self.uploads.watch()
         loop = asyncio.get_running_loop()
         self._following = loop.create_task(self._follow(), name="fastcache-follow")
         self._looking = loop.create_task(self._look(), name="fastcache-look")

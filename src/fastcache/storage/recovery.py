@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -44,19 +45,37 @@ def remove_parts(root: int, owner: int | None = None) -> int:
 
 
 def remove_upload(root: int, digest: bytes) -> int:
-    """Delete the parts of an upload; how many files there were. Blocking."""
+    """Delete the parts of an upload, unless another process does; how many files there were. Blocking."""
     path = layout.upload_directory(digest)
     directory = _open(root, path)
     if directory is None:
         return 0
+    removed = 0
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            for name in os.listdir(directory):
+                os.unlink(name, dir_fd=directory)
+                removed += 1
+        finally:
+            os.close(directory)
+        os.rmdir(path, dir_fd=root)
+    return removed
+
+
+def uploads(root: int) -> dict[bytes, int]:
+    """The uploads of which parts are there, and when their directories were changed, in nanoseconds. Blocking."""
+    found: dict[bytes, int] = {}
+    directory = _open(root, layout.FILLS)
+    if directory is None:
+        return found
     try:
-        names = os.listdir(directory)
-        for name in names:
-            os.unlink(name, dir_fd=directory)
+        for name in os.listdir(directory):
+            if layout.is_upload_name(name):
+                with contextlib.suppress(FileNotFoundError):
+                    found[bytes.fromhex(name)] = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
     finally:
         os.close(directory)
-    os.rmdir(path, dir_fd=root)
-    return len(names)
+    return found
 
 
 def scan(root: int) -> Iterator[list[ScannedObject]]:

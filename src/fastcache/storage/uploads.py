@@ -3,14 +3,15 @@
 A part is kept as one object of its own would be: files that say which upload they belong to, which generation of it
 (the part's ETag and size) and which bytes of that. So nothing has to be remembered about the order in which parts came,
 were replaced or copied: a completion names parts by number and ETag, and what is not here under that name was not kept.
-Any process on the directory may complete what others staged; each counts the bytes that it staged itself.
+Any process on the directory may complete what others staged; each counts the bytes that it staged itself, until it sees
+that the upload is gone. What nobody goes on with is removed by the process that counts the files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,7 +29,9 @@ from fastcache.storage.layout import StagedName
 from fastcache.storage.staging import StagedBody, Staging
 
 _NO_TOKEN = FenceToken(0, 0, 0)
-_LOOK_EVERY = 60.0
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at which uploads are still there, in a process that counts bytes of some."""
+_LOOK_FOR_OLD_EVERY = 60.0
 """Seconds between two looks for uploads that nobody goes on with."""
 _MOST_DEAD = 10_000
 
@@ -63,8 +66,11 @@ class Assembly:
 class _Upload:
     """What this process staged of an upload."""
 
-    touched: float
     total: int = 0
+    beginning: int = 0
+    """Parts that are being staged now."""
+    staged: int = 0
+    """Parts that were staged."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Bytes of the store's space by name."""
 
@@ -76,11 +82,21 @@ class Uploads:
         """``expiry``: seconds after which an upload nobody goes on with is forgotten."""
         self._disk = disk
         self._staging = staging
-        self._clock = clock
-        self._expiry = expiry
         self._uploads: dict[bytes, _Upload] = {}
         self._dead: dict[bytes, None] = {}
+        share = disk.share
+        self.others = share is not None and share.generations is not None
+        """Other processes may stage parts of the uploads that are completed here."""
+        self._unused = Unused(clock, expiry) if share is None or share.counts_files else None
+        self._every = _LOOK_EVERY if self._unused is None else min(_LOOK_FOR_OLD_EVERY, max(0.05, expiry / 4))
         self._timer: asyncio.TimerHandle | None = None
+        self._watching = False
+        self._closed = False
+
+    def watch(self) -> None:
+        """Look for uploads that nobody goes on with from now on, whoever staged them."""
+        self._watching = True
+        self._look_later()
 
     def accepts(self, digest: bytes) -> bool:
         """Whether parts of the upload are worth keeping: none of them was lost so far."""
@@ -93,9 +109,22 @@ class Uploads:
 
     async def keep(self, digest: bytes, number: int, generation: Generation, body: StagedBody) -> bool:
         """Keep the bytes of ``body`` as part ``number``. False when they could not be; then the upload is given up."""
-        upload = self._uploads.setdefault(digest, _Upload(0.0))
-        upload.touched = self._clock.boot()
+        upload = self._uploads.setdefault(digest, _Upload())
+        upload.beginning += 1
         self._look_later()
+        try:
+            await self._keep(digest, upload, number, generation, body)
+        finally:
+            upload.beginning -= 1
+            upload.staged += 1
+        if self._uploads.get(digest) is not upload:
+            await self._forget(digest, upload)  # it was given up meanwhile
+            return False
+        return True
+
+    async def _keep(
+        self, digest: bytes, upload: _Upload, number: int, generation: Generation, body: StagedBody
+    ) -> None:
         size, files = body.length, []
         try:
             files = await body.hand_over()
@@ -109,10 +138,6 @@ class Uploads:
                 await Commits(self._disk).discard_part(part)
             await body.discard()
             await self.give_up(digest)
-        if self._uploads.get(digest) is not upload:
-            await self._forget(digest, upload)  # it was given up meanwhile
-            return False
-        return True
 
     async def _stage(self, digest: bytes, upload: _Upload, number: int, generation: Generation, part: PartFile) -> None:
         name = layout.staged_name(number, generation.tag, generation.size, part.start, part.start + part.length)
@@ -183,36 +208,73 @@ class Uploads:
 
     async def discard(self, digest: bytes) -> None:
         """Forget an upload: it is complete, or was given up."""
-        await self._forget(digest, self._uploads.pop(digest, _Upload(0.0)))
+        await self._forget(digest, self._uploads.pop(digest, _Upload()))
 
     async def _forget(self, digest: bytes, upload: _Upload) -> None:
         try:
             await self._disk.io.run(self._disk.files.remove_upload, digest)
         except (OSError, StorageError) as error:
             self._disk.note(error, layout.upload_directory(digest))
+        self._uncount(upload)
+
+    def _uncount(self, upload: _Upload) -> None:
         self._staging.used -= upload.total
         self._disk.space.free(sum(upload.reserved.values()))
         upload.total = 0
         upload.reserved.clear()
 
+    # -- what others completed, and what nobody does
+
     def _look_later(self) -> None:
-        if self._timer is None:
-            every = min(_LOOK_EVERY, max(0.05, self._expiry / 4))
-            self._timer = asyncio.get_running_loop().call_later(every, self._look)
+        if self._timer is None and not self._closed and (self._uploads or self._watching):
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        oldest = self._clock.boot() - self._expiry
-        for digest, upload in list(self._uploads.items()):
-            if upload.touched < oldest:
-                self._disk.spawn(self.discard(digest), "fastcache-upload-expired")
-        if self._uploads and self._disk.io.available:
+        if self._disk.io.available:
+            self._disk.spawn(self._look_around(), "fastcache-uploads")
+        else:
             self._look_later()
+
+    async def _look_around(self) -> None:
+        resting = {digest: one.staged for digest, one in self._uploads.items() if not one.beginning}
+        try:
+            there = await self._disk.io.run(self._disk.files.uploads)
+        except (OSError, StorageError) as error:
+            self._disk.note(error, layout.FILLS)
+            there = None
+        if there is not None:
+            for digest in resting.keys() - there.keys():
+                upload = self._uploads.get(digest)
+                if upload is not None and not upload.beginning and upload.staged == resting[digest]:
+                    self._uncount(self._uploads.pop(digest))
+            for digest in () if self._unused is None else self._unused.among(there):
+                await self.discard(digest)
+        self._look_later()
 
     def close(self) -> None:
         """Nothing is looked for any more; what is staged is removed by the next start."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+
+
+class Unused:
+    """Tells for how long nothing came to an upload, by the boot clock."""
+
+    def __init__(self, clock: Clock, expiry: float) -> None:
+        self._clock = clock
+        self._expiry = expiry
+        self._seen: dict[bytes, tuple[int, float]] = {}
+
+    def among(self, there: Mapping[bytes, int]) -> list[bytes]:
+        """Those to which nothing came for as long as ``expiry``. ``there``: when each was changed, by any clock."""
+        now, seen = self._clock.boot(), self._seen
+        self._seen = {
+            digest: seen[digest] if digest in seen and seen[digest][0] == changed else (changed, now)
+            for digest, changed in there.items()
+        }
+        return [digest for digest, (_, since) in self._seen.items() if now - since >= self._expiry]
 
 
 def _pieces_of(

@@ -1,0 +1,87 @@
+"""Parts of uploads in a directory that several processes share: any of them completes, each counts its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.storage.conftest import MIB, Bench, eventually, oid, pattern
+from tests.storage.test_shared import Host, make_host
+from tests.storage.test_staging import headerless, read
+
+from fastcache.model import Generation
+from fastcache.storage.uploads import NamedPart, upload_digest
+
+__all__ = ["make_host"]
+
+SIZE = 5 * MIB
+UPLOAD = upload_digest(oid("k"), b"an upload")
+
+
+async def keep(bench: Bench, number: int, size: int = SIZE) -> NamedPart:
+    body = bench.store.staging.begin(size)
+    assert body is not None
+    await body.write([memoryview(pattern(f"part {number}", size))])
+    etag = b"etag-%d" % number
+    assert await bench.store.uploads.keep(UPLOAD, number, Generation(etag, size), body)
+    return NamedPart(number, etag)
+
+
+def uploads_in(path: Path) -> list[Path]:
+    return list((path / "fills").iterdir())
+
+
+async def test_what_two_staged_a_third_completes_and_nobody_goes_on_counting_it(make_host: Callable[..., Host]) -> None:
+    host = make_host()
+    one, two, three = (host.worker(place) for place in (1, 2, 3))
+    named = [await keep(one, 1), await keep(two, 2), await keep(one, 3)]
+    assert one.store.staging.used == 2 * SIZE
+    assembly = await three.store.uploads.find(UPLOAD, named)
+    assert assembly is not None
+    token = three.fences.raise_object(oid("k"))
+    made = headerless("k", assembly.size)
+    entry = three.store.staging.publish(oid("k"), made, token, next(three.sent))
+    assert entry is not None
+    assert await three.store.uploads.commit(assembly, entry, made.generation.tag, token)
+    whole = b"".join(pattern(f"part {number}", SIZE) for number in (1, 2, 3))
+    assert await read(one, "k", len(whole)) == whole
+    assert uploads_in(host.settings.directory) == []
+    await eventually(lambda: one.store.staging.used == two.store.staging.used == 0)
+    await eventually(lambda: host.answered_for(1) == host.answered_for(2) == 0)
+
+
+async def test_what_is_staged_again_while_it_is_looked_around_stays_counted(make_host: Callable[..., Host]) -> None:
+    """A look that began before a part came must not forget that part."""
+    one = make_host().worker(1)
+    await keep(one, 1)
+    await one.store.uploads.discard(UPLOAD)
+    for number in range(1, 30):
+        looking = one.store._disk.spawn(one.store.uploads._look_around(), "look")
+        await keep(one, number, 4096)
+        await looking
+        assert one.store.staging.used == number * 4096
+
+
+@pytest.mark.parametrize("alive", [True, False])
+async def test_the_keeper_removes_what_nobody_goes_on_with(make_host: Callable[..., Host], alive: bool) -> None:
+    """Whoever staged it, and whether that process lives or not."""
+    host = make_host(upload_expiry=2.0)
+    keeper, one = host.keeper(), host.worker(1)
+    unused = keeper.store.uploads._unused
+    assert unused is not None
+    await keep(one, 1)
+    if not alive:
+        await one.store.close()
+    await eventually(lambda: UPLOAD in unused._seen)
+    keeper.clock.advance(1.9)
+    await keep(host.worker(2), 2)
+    changed = keeper.store._disk.files.uploads()[UPLOAD]
+    await eventually(lambda: unused._seen[UPLOAD][0] == changed)
+    keeper.clock.advance(1.9)
+    await keeper.store.uploads._look_around()
+    assert uploads_in(host.settings.directory) != [], "something came meanwhile"
+    keeper.clock.advance(0.2)
+    await eventually(lambda: uploads_in(host.settings.directory) == [])
+    if alive:
+        await eventually(lambda: one.store.staging.used == 0)
