@@ -1,7 +1,8 @@
-"""The first read of an upload that was kept: its bytes are here, the header set is not (SEMANTICS 32).
+"""The header set of an upload that was kept: its bytes are here, what describes them is not (SEMANTICS 32).
 
-The client's own request brings it. As it is, the origin begins to send what is here already and is cut; where its
-signature covers neither Range nor If-Match, it asks for one byte instead of all of them.
+Where requests are ours to make, a HEAD asks for it behind the upload's answer. Else the first read brings it, in its
+client's own request: as it is, the origin begins to send what is here already and is cut; where its signature covers
+neither Range nor If-Match, it asks for one byte instead of all of them.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from fastcache.engine.basis import Basis
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.flights import Leader
-from fastcache.engine.forwarding import relay
+from fastcache.engine.forwarding import ask_in_our_name_alone, relay
 from fastcache.engine.judging import judge_answer
 from fastcache.engine.lessons import learn_from_refusal
 from fastcache.engine.serving import send_stored
-from fastcache.errors import UpstreamError
-from fastcache.model import ChecksumState, HeadRecord, Interval, Result
+from fastcache.engine.signing import bare_head
+from fastcache.errors import FastcacheError, UpstreamError
+from fastcache.model import ChecksumState, HeadRecord, Interval, ObjectId, Result
+from fastcache.policy.admission import Admission
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.revalidation import REFUSES_ADDITION
-from fastcache.policy.storable import Storable, merge_known
+from fastcache.policy.storable import NotStorable, Storable, judge_head, merge_known
 from fastcache.storage.store import Store
 
 _log = logging.getLogger("fastcache.engine.completing")
 
 _FIRST = Interval(0, 1)
 _RANGE = frozenset({b"range"})
+_WITH_CHECKSUMS = ((b"x-amz-checksum-mode", b"ENABLED"),)
 
 
 async def complete_and_serve(
@@ -91,3 +95,34 @@ async def _complete_record(
     asked.token = published
     store.validate(read.object_id, asked.token, asked.sent, asked.at)
     return record
+
+
+async def complete_behind(
+    ctx: Context, store: Store, admission: Admission | None, object_id: ObjectId, known: HeadRecord
+) -> None:
+    """Ask for the header set of what was just stored, and prove it, if that can be done in our name; never raises.
+    ``admission`` is the upload's own."""
+    gateway = ctx.gateway
+    if gateway is None or gateway.signer is None or admission is None or admission.unsigned:
+        return
+    signer, there = gateway.way(admission)
+    token, sent, at = ctx.fences.token(object_id), ctx.next_sent(), ctx.clock.boot()
+    try:
+        response = await ask_in_our_name_alone(ctx, signer, bare_head(there), _WITH_CHECKSUMS)
+    except FastcacheError as error:
+        _log.info("what describes an upload was not told: %s", error)
+        return
+    answer = response.head
+    response.abort()
+    judged = judge_head(
+        answer,
+        checksum_mode=True,
+        at=ctx.clock.wall(),
+        honour_no_store=ctx.authorization.has_ttl,
+        allow_kms=ctx.allow_kms,
+    )
+    if isinstance(judged, NotStorable) or judged.generation != known.generation:
+        return  # the first read learns what that means
+    published = store.publish_head(object_id, merge_known(judged, known), token, sent)
+    if published is not None:
+        store.validate(object_id, published, sent, at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -82,9 +82,6 @@ class Context:
     """Bytes of the largest upload that is kept on its way to the origin; 0 keeps none (SEMANTICS 32)."""
     write_through_backlog: int = 0
     """Bytes of one upload that may wait for the disk before it goes on without being kept."""
-    complete_head: Callable[[ObjectId], Awaitable[None]] | None = None
-    """Asks the origin for the header set of an upload that was kept, where this worker may ask on its own; else the
-    first read does."""
     widening: Widening | None = None
     """Which reads are widened to which blocks, where the request to the origin is ours to choose (SEMANTICS 28)."""
     unwidened: Forgetting = field(default_factory=Forgetting)

@@ -51,5 +51,5 @@ def begin_keeping(
     if b"uploadId" not in target.query.names:
         return begin_put(ctx, store, exchange, target, unsafe, token)
     return begin_part(ctx, store, exchange, target, unsafe, token) or begin_whole_upload(
-        ctx, store, exchange.head, target, unsafe, token
+        ctx, store, exchange, target, unsafe, token
     )

@@ -12,15 +12,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+from fastcache.engine.completing import complete_behind
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.write_through import Tee
 from fastcache.errors import StorageError
 from fastcache.model import FenceToken, HeadRecord
+from fastcache.policy.admission import Admission
 from fastcache.policy.request_class import UnsafeRequest
 from fastcache.policy.storable import NotStorable, judge_completed, judge_written
 from fastcache.policy.written import PartPlan, UploadNamed, named_upload, plan_part
-from fastcache.protocol.requests import RequestHead
 from fastcache.protocol.responses import ResponseHead
 from fastcache.protocol.s3xml import parse_completed, parse_completion
 from fastcache.protocol.targets import S3Target
@@ -90,9 +91,12 @@ class KeptPart:
 class KeptCompletion:
     """One CompleteMultipartUpload."""
 
-    def __init__(self, ctx: Context, store: Store, named: UploadNamed, token: FenceToken) -> None:
+    def __init__(
+        self, ctx: Context, store: Store, admission: Admission | None, named: UploadNamed, token: FenceToken
+    ) -> None:
         self._ctx = ctx
         self._store = store
+        self._admission = admission
         self._named = named
         self._digest = upload_digest(named.object_id, named.upload_id)
         self.token = token
@@ -168,8 +172,8 @@ class KeptCompletion:
     async def _commit(self, assembly: Assembly, entry: Entry, record: HeadRecord, token: FenceToken) -> None:
         stored = await self._store.uploads.commit(assembly, entry, record.generation.tag, token)
         self._ctx.metrics.upload_kept("stored" if stored else "lost")
-        if stored and self._ctx.complete_head is not None:
-            await self._ctx.complete_head(self._named.object_id)
+        if stored:
+            await complete_behind(self._ctx, self._store, self._admission, self._named.object_id, record)
 
     def abandon(self) -> None:
         """What is staged waits for another completion, or expires."""
@@ -218,12 +222,13 @@ def begin_part(
 
 
 def begin_whole_upload(
-    ctx: Context, store: Store, head: RequestHead, target: S3Target, unsafe: UnsafeRequest, token: FenceToken
+    ctx: Context, store: Store, exchange: Exchange, target: S3Target, unsafe: UnsafeRequest, token: FenceToken
 ) -> KeptCompletion | KeptAbort | None:
     """Follow what becomes of an upload."""
+    head = exchange.head
     if head.method == b"POST":
         named = named_upload(target, unsafe, {b"CompleteMultipartUpload"}, {b"uploadId"})
-        return None if named is None else KeptCompletion(ctx, store, named, token)
+        return None if named is None else KeptCompletion(ctx, store, exchange.admission, named, token)
     if head.method == b"DELETE":
         named = named_upload(target, unsafe, {b"AbortMultipartUpload"}, {b"uploadId"})
         return None if named is None else KeptAbort(ctx, store, named, token)

@@ -166,9 +166,8 @@ class Signer:
 
     async def bucket_head(self, admission: Admission) -> OwnRequest:
         """HEAD of the bucket that a request is about: its answer tells the region, where one to an object need not."""
-        target = replace(admission.target, key=None, raw_path=b"", raw_query=b"", query=classify_query(b""))
-        head = replace(admission.head, method=b"HEAD", headers=(), by_name={}, framing=NO_BODY)
-        return await self.own_request(replace(admission, head=head, target=target))
+        target = replace(admission.target, key=None, raw_path=b"")
+        return await self.own_request(bare_head(replace(admission, target=target)))
 
     def source(self, own: OwnRequest, payload: ClientPayload | None, body: bytes | None) -> RequestBody | None:
         """The body that goes with ``own``."""
@@ -240,6 +239,13 @@ class Signer:
         self._ahead = ahead
         _log.warning("the origin's clock is %.0f s ahead of ours; requests are signed by its time", ahead)
         return True
+
+
+def bare_head(admission: Admission) -> Admission:
+    """HEAD of what a request is about, with nothing else of what its client said."""
+    target = replace(admission.target, raw_query=b"", query=classify_query(b""))
+    head = replace(admission.head, method=b"HEAD", headers=(), by_name={}, framing=NO_BODY)
+    return replace(admission, head=head, target=target)
 
 
 async def once(body: bytes) -> AsyncIterator[bytes | memoryview]:

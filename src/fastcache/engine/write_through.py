@@ -17,11 +17,13 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator
 
+from fastcache.engine.completing import complete_behind
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.signal import Signal
 from fastcache.errors import RequestError, StorageError
 from fastcache.model import FenceToken, HeadRecord
+from fastcache.policy.admission import Admission
 from fastcache.policy.request_class import UnsafeRequest
 from fastcache.policy.storable import NotStorable, judge_written
 from fastcache.policy.written import BodyPlan, PutPlan, plan_put
@@ -182,9 +184,12 @@ class Tee:
 class KeptPut:
     """One PutObject: its tee, and what becomes of that when the origin has answered."""
 
-    def __init__(self, ctx: Context, store: Store, plan: PutPlan, tee: Tee, token: FenceToken) -> None:
+    def __init__(
+        self, ctx: Context, store: Store, admission: Admission | None, plan: PutPlan, tee: Tee, token: FenceToken
+    ) -> None:
         self._ctx = ctx
         self._store = store
+        self._admission = admission
         self._plan = plan
         self._tee = tee
         self.token = token
@@ -224,8 +229,8 @@ class KeptPut:
         else:
             await staged.discard()
         self._ctx.metrics.upload_kept("stored" if stored else "lost")
-        if stored and self._ctx.complete_head is not None:
-            await self._ctx.complete_head(self._plan.object_id)
+        if stored:
+            await complete_behind(self._ctx, self._store, self._admission, self._plan.object_id, record)
 
 
 def begin_put(
@@ -238,4 +243,5 @@ def begin_put(
     staged = store.staging.begin(plan.body.length)
     if staged is None:
         return None
-    return KeptPut(ctx, store, plan, Tee(ctx, staged, plan.body, decoded=exchange.payload is not None), token)
+    tee = Tee(ctx, staged, plan.body, decoded=exchange.payload is not None)
+    return KeptPut(ctx, store, exchange.admission, plan, tee, token)
