@@ -276,6 +276,7 @@ ENDINGS: dict[str, tuple[int, dict[str, object]]] = {
     **{str(status): (status, {"kind": "status", "status": status}) for status in (307, 403, 500, 503)},
     "no-etag": (200, {"kind": "etag", "value": "missing"}),
     "weak-etag": (200, {"kind": "etag", "value": "weak"}),
+    "error-in-200": (200, {"kind": "late-error", "seconds": 0.1}),
 }
 """What the client is answered, and the fault that causes it."""
 
