@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from tests.clients.comparison import differences, documented
-from tests.faults.conftest import wait_until_stored
+from tests.faults.conftest import asked, until_asked, wait_until_stored
 from tests.faults.test_unsafe_requests import signed
 from tests.harness.processes import wait_until
 from tests.writes.conftest import KIB, MIB, NONE, Start, data_of, straight, uploads
@@ -117,3 +119,18 @@ def test_what_was_copied_is_read_as_the_origin_has_it_through_all(workers: Worke
     assert_here(w, "o", old, 0)
     assert w.ask(1, signed(w.r, "PUT", "/bkt/o", x_amz_copy_source="/bkt/source")).status == 200
     assert_here(w, "o", source, 1, moved=size)
+
+
+def test_a_worker_killed_in_the_middle_of_a_write_leaves_no_old_hit_in_another(workers: Workers) -> None:
+    """Nobody is left who could raise the fence again when the origin has answered."""
+    w, old, new = workers, data_of("o", 5 * KIB), data_of("o", 6 * KIB, 2)
+    assert w.ask(0, bytes(upload(w.r, "o", old))).status == 200
+    assert_here(w, "o", old, 0)
+    w.r.origin.control.fault("latency", seconds=30, method="PUT")
+    before = asked(w.r, "PUT")
+    w.begin(1, bytes(upload(w.r, "o", new)))
+    until_asked(w.r, "PUT", before)
+    os.kill(w.r.proxy.workers()[1], signal.SIGKILL)
+    for worker in range(len(w)):
+        if worker != 1:
+            assert w.ask(worker, w.r.request("o")).body == new, worker

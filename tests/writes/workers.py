@@ -22,9 +22,13 @@ class Workers:
 
     def ask(self, worker: int, request: bytes) -> RawResponse:
         """One request through that worker; numbers go round."""
+        return self.begin(worker, request).read_response(request.partition(b" ")[0])
+
+    def begin(self, worker: int, request: bytes) -> RawConnection:
+        """Send one request through that worker; the answer is to come on this connection."""
         connection = self._connections[worker % len(self)]
         connection.send(request)
-        return connection.read_response(request.partition(b" ")[0])
+        return connection
 
     def others(self, worker: int) -> list[int]:
         """Every worker but that one, and it last."""
