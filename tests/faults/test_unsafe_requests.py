@@ -328,6 +328,7 @@ def test_killed_after_a_write_was_forwarded_the_old_object_does_not_come_back(re
     while truth(r, "small").body != NEW or truth(r, "large").body != NEW:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    assert len(list(r.proxy.cache_directory.rglob("*.void"))) == 2, "forwarded before it was unpublished on the disk"
     r.proxy.kill()
     for connection in connections:
         with pytest.raises(IncompleteResponseError):
