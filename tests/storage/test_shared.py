@@ -118,6 +118,21 @@ async def test_what_one_adds_to_an_object_another_finds_before_it_asks_the_origi
     assert await two.read("k", Interval(0, 2 * MIB)) == pattern("k", BIG)[: 2 * MIB]
 
 
+async def test_a_range_is_of_the_generation_that_was_the_head_when_it_was_asked_for(
+    make_host: Callable[..., Host],
+) -> None:
+    """A look at the disk in between may bring another one, whose bytes must not go out under the former's head."""
+    host = make_host()
+    one, two = host.worker(1), host.worker(2)
+    former = record("k", BIG)
+    assert one.store.publish_head(oid("k"), former, one.fences.token(oid("k")), next(one.sent))
+    entry = await one.store.lookup(oid("k"))
+    await two.fill("k", BIG, generation=1)
+    assert entry.head == former
+    assert await one.store.open_range(entry, Interval(0, 100)) is None
+    assert await one.read("k", Interval(0, 100)) == pattern("k", BIG, 1)[:100]
+
+
 async def test_a_raised_fence_counts_in_every_store(make_host: Callable[..., Host]) -> None:
     host = make_host()
     one, two = host.worker(1), host.worker(2)

@@ -118,10 +118,13 @@ class SharedStore(Store):
         )
 
     async def open_range(self, entry: Entry, interval: Interval) -> RangeReader | None:
+        wanted = entry.head
         reader = await super().open_range(entry, interval)
-        if reader is not None or entry.head is None or self._disk.knows(entry):
+        if reader is not None or wanted is None or self._disk.knows(entry):
             return reader
         await self.refresh(entry)  # before the origin is asked for what another process has stored meanwhile
+        if not entry.is_generation(wanted.generation.tag):
+            return None  # the caller would send another one's bytes under the head that it has seen
         return await super().open_range(entry, interval)
 
     def _fail_extent(self, entry: Entry, extent: Extent, error: OSError | StorageError) -> None:

@@ -302,7 +302,7 @@ class Store:
         return entry.extents.gaps(interval)
 
     async def open_range(self, entry: Entry, interval: Interval) -> RangeReader | None:
-        """The stored bytes of ``interval``, held open; None unless all of them are there and good."""
+        """The stored bytes of ``interval`` of the head's generation, held open; None unless all are there and good."""
         head = entry.head
         extents = entry.extents.cover(interval)
         if head is None or extents is None or not self._io.available or self._closed:
