@@ -9,10 +9,24 @@ from collections.abc import Callable
 import pytest
 from tests.clients.comparison import differences, documented
 from tests.faults.conftest import wait_until_stored
+from tests.front.conftest import ScriptedOrigin, read_until, scripted
+from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import RawConnection, exchange
 from tests.reads.conftest import Reader
 from tests.writes.conftest import KIB, MIB, MODES, NONE, Start, data_of, straight, uploads, wait_for_uploads
-from tests.writes.uploads import FRAMINGS, Upload, aws_chunked, aws_chunked_in_chunks, presigned, upload
+from tests.writes.uploads import (
+    FRAMINGS,
+    Upload,
+    aws_chunked,
+    aws_chunked_in_chunks,
+    of_unknown_length,
+    presigned,
+    upload,
+)
+
+from fastcache.origin.process import OriginProcess
+
+__all__ = ["scripted"]
 
 SIZES = [0, 1, 5 * KIB, MIB, MIB + 1, 3 * MIB + 77]
 IN_FLIGHT = 12 * MIB
@@ -177,6 +191,7 @@ NOT_KEPT: dict[str, Callable[[Reader, str, bytes], Upload]] = {
     ),
     "length-near-2-to-the-64": lambda r, key, data: _with_length(aws_chunked(r, key, data), data, 2**64 + len(data)),
     "too-long": lambda r, key, data: upload(r, key, data + bytes(2 * MIB)),
+    "too-long-of-unknown-length": lambda r, key, data: of_unknown_length(r, key, data + bytes(2 * MIB)),
 }
 
 
@@ -311,6 +326,25 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(reader: Start)
     wait_until_stored(r)
     assert list((r.proxy.cache_directory / "fills").iterdir()) == []
     assert r.get("o").status == 404
+
+
+EARLY = b'HTTP/1.1 200 OK\r\nETag: "0123456789abcdef0123456789abcdef"\r\nContent-Length: 0\r\n\r\n'
+
+
+def test_an_origin_that_answers_before_it_has_the_body_has_not_got_the_object(
+    origin: OriginProcess, scripted: ScriptedOrigin, start_fastcache: Callable[..., FastcacheProcess]
+) -> None:
+    r = Reader(origin, start_fastcache(scripted.endpoint, *NONE))
+    for number, make in enumerate((upload, of_unknown_length, aws_chunked), 1):
+        sent = make(r, "o", data_of("o", 12 * MIB))
+        with RawConnection(r.proxy.endpoint) as client:
+            client.send(sent.head + sent.body[:KIB])
+            with scripted.accept() as peer:
+                read_until(peer, b"\r\n\r\n")
+                peer.sendall(EARLY)
+                assert client.read_response(b"PUT").status == 200
+        wait_for_uploads(r, "incomplete", number)
+    assert uploads(r, "stored") == 0
 
 
 def test_more_than_a_quarter_of_the_cache_is_never_on_its_way(reader: Start) -> None:
