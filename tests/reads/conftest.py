@@ -66,6 +66,8 @@ class Reader:
 
 
 Start = Callable[..., Reader]
+STORED = ("--fill-detach-after", "60s")
+"""How fast this machine's disk is at the moment is not what is tested: what is read is stored."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def shared(request: pytest.FixtureRequest, origin: OriginProcess, _proxies: Shar
     """``shared("--flag", ...)``: a reader of a new bucket through the module's proxy with these flags."""
 
     def start(*flags: str) -> Reader:
-        proxy = _proxies.get(origin.endpoint, *flags)
+        proxy = _proxies.get(origin.endpoint, *STORED, *flags)
         attach_log(request, proxy.logs)
         bucket = f"b-{uuid.uuid4().hex}"
         origin.control.bucket(bucket)

@@ -18,7 +18,7 @@ from tests.harness.clients import boto3_client
 from tests.harness.origin import make_clean, running_origin
 from tests.harness.proxy import SharedProxies
 from tests.harness.raw import RawResponse
-from tests.reads.conftest import Reader, Start, content
+from tests.reads.conftest import STORED, Reader, Start, content
 
 from fastcache.origin.process import AccountSpec, OriginProcess
 
@@ -44,7 +44,7 @@ def start(request: pytest.FixtureRequest, _origin: OriginProcess, _proxies: Shar
     def begin(*flags: str, own: tuple[str, str] = (OWN.access_key, OWN.secret_key)) -> Reader:
         bucket = f"bkt-{uuid.uuid4().hex}"
         _origin.control.synthetic(bucket, "o", 8 * MIB)
-        flags = ("--gap-credentials", "environment", *flags)
+        flags = (*STORED, "--gap-credentials", "environment", *flags)
         proxy = _proxies.get(_origin.endpoint, *flags, environment=upstream_environment(*own))
         attach_log(request, proxy.logs)
         return Reader(_origin, proxy, bucket)

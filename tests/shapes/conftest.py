@@ -15,7 +15,7 @@ from tests.harness.origin import make_clean, running_origin
 from tests.harness.proxy import SharedProxies
 from tests.harness.raw import RawResponse, exchange
 from tests.harness.signing import signed_request
-from tests.reads.conftest import Reader
+from tests.reads.conftest import STORED, Reader
 
 from fastcache.origin.process import OriginProcess
 
@@ -131,7 +131,7 @@ def _proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedProxies
 
 def _reader(request: pytest.FixtureRequest, proxies: SharedProxies, origin: OriginProcess, *flags: str) -> Shapes:
     """A reader of a new bucket through the proxy with these flags."""
-    proxy = proxies.get(origin.endpoint, *flags)
+    proxy = proxies.get(origin.endpoint, *STORED, *flags)
     attach_log(request, proxy.logs)
     bucket = f"b-{uuid.uuid4().hex}"
     origin.control.bucket(bucket)
