@@ -87,6 +87,17 @@ class CredentialsError(UpstreamError):
         return "This cache cannot ask the origin at the moment. Please try again."
 
 
+class RoleRefusedError(CredentialsError):
+    """The token service does not give a client the role that its key stands for; trying again mends nothing."""
+
+    status: ClassVar[int] = 403
+    code: ClassVar[str] = "AccessDenied"
+
+    @property
+    def told(self) -> str:
+        return "Access Denied"
+
+
 class UpstreamTimeoutError(UpstreamError):
     """Connecting, the first byte or progress took longer than configured."""
 

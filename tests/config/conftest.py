@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Configure:
         self, yaml: str | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
     ) -> Settings:
         base = {"CACHE_DIRECTORY": str(self.cache_dir)}
-        if "endpoint:" not in (yaml or ""):
+        if not re.search("^endpoint:", yaml or "", re.MULTILINE):
             base["ENDPOINT"] = "http://origin.test:9000"
         if yaml is not None:
             self.file.write_text(yaml)

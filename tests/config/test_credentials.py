@@ -14,6 +14,8 @@ import pytest
 import yaml
 from tests.config.conftest import Configure
 
+from fastcache.lifecycle.token_service import token_service
+from fastcache.upstream.credentials.aws import STS_VARIABLE
 from fastcache.upstream.credentials.choosing import Choice
 
 CANARY = "canarySecret0123456789"
@@ -131,3 +133,49 @@ def test_check_tells_those_for_gaps_too(tmp_path: Path) -> None:
 
 def test_check_asks_for_no_credentials_where_nothing_is_signed(tmp_path: Path) -> None:
     assert told(check(tmp_path, environ={"AWS_ACCESS_KEY_ID": "AKIAHALFOFAPAIR"})) == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "found"),
+    [
+        ({"endpoint": "https://s3.eu-west-1.amazonaws.com"}, {}, "https://sts.eu-west-1.amazonaws.com:443"),
+        (
+            {"endpoint": "https://s3.amazonaws.com", "region": "ap-south-1"},
+            {},
+            "https://sts.ap-south-1.amazonaws.com:443",
+        ),
+        (
+            {"endpoint": "https://s3.cn-north-1.amazonaws.com.cn"},
+            {},
+            "https://sts.cn-north-1.amazonaws.com.cn:443",
+        ),
+        ({"endpoint": "https://s3.example.com"}, {}, None),
+        ({"endpoint": "https://s3.example.com"}, {STS_VARIABLE: "http://sts.example.com"}, "http://sts.example.com:80"),
+        (
+            {"endpoint": "https://s3.example.com", "sts-endpoint": "https://s3.example.com:9000"},
+            {STS_VARIABLE: "http://sts.example.com"},
+            "https://s3.example.com:9000",
+        ),
+    ],
+)
+def test_the_token_service_is_aws_own_in_the_region_unless_one_is_named(
+    configure: Configure, flags: dict[str, str], environ: dict[str, str], found: str | None
+) -> None:
+    service = token_service(configure(flags=flags), environ)
+    assert (None if service is None else str(service)) == found
+
+
+def test_roles_need_our_own_requests_and_a_token_service(configure: Configure) -> None:
+    keys = configure.keys_file
+    keys.write_text(
+        f"- access_key: REPORTS\n  secret_key: {CANARY}\n"
+        "  role_arn: arn:aws:iam::123456789012:role/reports\n  web_identity_token_file: /run/token\n"
+    )
+    flags = {"authorization": "verify", "keys": str(keys), "endpoint": "https://s3.example.com"}
+    refused = "flag --keys: keys.yaml:3: role_arn: "
+    assert configure.refusal(flags=flags).startswith(f"{refused}with upstream: passthrough the origin knows clients")
+    flags["upstream"] = "sign"
+    assert configure.refusal(flags=flags) == (
+        f"{refused}no token service is known for https://s3.example.com:443; name it with sts-endpoint"
+    )
+    assert configure(flags=flags | {"sts-endpoint": "https://sts.example.com"}).sts_endpoint is not None

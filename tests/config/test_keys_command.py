@@ -71,6 +71,7 @@ def test_keys_are_listed_without_secrets(file: Path) -> None:
     - {actions: [admin], resources: ["*"]}
 - {access_key: BBBBBB, secret_key_file: /run/secret, enabled: off}
 - {access_key: CCC, secret_key_env: MY_SECRET}
+- {access_key: DDD, secret_key: canary-of-ddd, role_arn: "arn:aws:iam::123456789012:role/d", web_identity_token_file: t}
 """
     )
     file.chmod(0o600)
@@ -78,6 +79,7 @@ def test_keys_are_listed_without_secrets(file: Path) -> None:
         "AAA     enabled   secret_key ***  read,list=a/*  read,list=b/?[2J  admin=*",
         "BBBBBB  disabled  secret_key_file /run/secret  may do nothing",
         "CCC     enabled   secret_key_env MY_SECRET  may do nothing",
+        "DDD     enabled   secret_key ***  role_arn arn:aws:iam::123456789012:role/d  may do nothing",
     ]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastcache.errors import ConfigError, KeysFileError
-from fastcache.lifecycle.keys_file import MOST_KEYS, read_keys_file
-from fastcache.policy.access import AccessKey, Action, AllowRule, KeySet
+from fastcache.lifecycle.keys_file import MOST_KEYS, parse_keys, read_keys_file
+from fastcache.policy.access import AccessKey, Action, AllowRule, KeySet, Role
 
 CANARY = "canary-0123456789"
 ONE = f"""\
@@ -277,3 +277,43 @@ def test_no_secret_is_in_any_repr(keys: KeysFileText) -> None:
     shown = f"{file!r} {file} {file.entries!r} {list(found)!r} {found!r} {found.find(b'REPORTS')}"
     assert "REPORTS" in shown
     assert "canary" not in shown
+
+
+ROLE = "arn:aws:iam::123456789012:role/reports"
+
+
+def test_a_key_may_stand_for_a_role(keys: KeysFileText, tmp_path: Path) -> None:
+    found = keys(
+        f"""\
+- {{access_key: AAA, secret_key: {CANARY}, role_arn: "{ROLE}", web_identity_token_file: token}}
+- {{access_key: BBB, secret_key: {CANARY}, role_arn: "{ROLE}", web_identity_token_file: /run/token}}
+- {{access_key: CCC, secret_key: {CANARY}}}
+"""
+    )
+    roles = [key.role for key in found]
+    assert roles == [Role(ROLE, tmp_path / "token"), Role(ROLE, Path("/run/token")), None]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (f'role_arn: "{ROLE}"', "role_arn and web_identity_token_file need each other"),
+        ("web_identity_token_file: token", "role_arn and web_identity_token_file need each other"),
+        (
+            "role_arn: canary\n  web_identity_token_file: token",
+            "role_arn cannot be used; write the ARN of a role, such as arn:aws:iam::123456789012:role/reports",
+        ),
+        (
+            f'role_arm: "{ROLE}"\n  web_identity_token_file: token',
+            "field role_arm is not known; did you mean role_arn?",
+        ),
+    ],
+)
+def test_half_a_role_and_what_is_none_are_refused(keys: KeysFileText, fields: str, problem: str) -> None:
+    assert f"keys.yaml:3: {problem}" in keys.refusal(f"{ONE}  {fields}\n")
+
+
+def test_where_no_role_can_be_had_a_key_that_stands_for_one_is_refused(tmp_path: Path) -> None:
+    text = f'{ONE}  role_arn: "{ROLE}"\n  web_identity_token_file: token\n'
+    with pytest.raises(KeysFileError, match=r"keys.yaml:3: role_arn: there are none here$"):
+        parse_keys(tmp_path / "keys.yaml", text.encode(), no_roles="there are none here")

@@ -18,7 +18,9 @@ ROWS = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", TEXT, re.MULTILINE))
 
 
 def test_the_file_that_is_shown_can_be_used() -> None:
-    (shown,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    shown, of_a_role = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    (entry,) = parse_keys(Path("keys.yaml"), of_a_role.encode()).entries
+    assert entry.role_arn
     file = parse_keys(Path("keys.yaml"), shown.encode())
     assert [entry.access_key for entry in file.entries] == ["REPORTS", "SALES", "OPERATIONS"]
     assert [entry.enabled for entry in file.entries] == [True, True, False]

@@ -28,6 +28,7 @@ DEFAULTS = {
     "credentials": {"kind": "auto", "argument": ""},
     "gap_credentials": None,
     "region": "",
+    "sts_endpoint": None,
     "mounts": (),
     "addressing": "auto",
     "authorization": "revalidate",

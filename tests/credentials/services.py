@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +29,11 @@ class Issued:
     expires: float
 
 
+def named(label: str, number: int) -> tuple[str, str, str]:
+    """Access key, secret and token of the credentials that are issued so."""
+    return f"ASIA{label}{number:06}", f"{CANARY}{number}", f"{CANARY}token{number}=="
+
+
 @dataclass
 class Service:
     """A metadata or token service; ``life`` seconds by ``wall`` is what it issues credentials for."""
@@ -44,12 +49,11 @@ class Service:
     may_answer: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def issue(self) -> Issued:
+    def issue(self, label: str = "ISSUED") -> Issued:
+        """Credentials that are numbered by their ``label``, from 1."""
         with self.lock:
-            number = len(self.issued) + 1
-            one = Issued(
-                f"ASIAISSUED{number:06}", f"{CANARY}{number}", f"{CANARY}token{number}==", self.wall() + self.life
-            )
+            number = sum(key.startswith(f"ASIA{label}") for key in self.issued) + 1
+            one = Issued(*named(label, number), self.wall() + self.life)
             self.issued[one.access_key] = one
         return one
 
@@ -143,6 +147,8 @@ class Sts(Handler):
     """The token service, as far as it exchanges an identity token for a role. Not signed, and never shown a key."""
 
     ROLE = "arn:aws:iam::123456789012:role/reader"
+    roles: Mapping[str, str] = {ROLE: "ISSUED"}
+    """The roles there are, and what their sessions are labelled."""
     identity: str
     NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
@@ -160,12 +166,12 @@ class Sts(Handler):
             self._fail(400, "InvalidAction")
         elif not 2 <= len(session) <= 64 or not all(c.isalnum() or c in "_=,.@-" for c in session):
             self._fail(400, "ValidationError")
-        elif form.get("RoleArn") != self.ROLE:
+        elif form.get("RoleArn") not in self.roles:
             self._fail(403, "AccessDenied")
         elif form.get("WebIdentityToken") != type(self).identity:
             self._fail(400, "ExpiredTokenException")
         else:
-            one = self.service.issue()
+            one = self.service.issue(self.roles[form["RoleArn"]])
             credentials = (
                 f"<Credentials><AccessKeyId>{one.access_key}</AccessKeyId><SecretAccessKey>{one.secret_key}"
                 f"</SecretAccessKey><SessionToken>{one.token}</SessionToken><Expiration>{timestamp(one.expires)}"

@@ -318,3 +318,17 @@ def test_without_botocore_whoever_needs_it_is_told_how_to_get_it(
         open_credentials(parse_choice(choice), dict(_environ(tmp_path)), SystemClock(), region=REGION)
     assert str(caught.value).startswith(NEEDS[choice](tmp_path))
     assert "pip install 'fastcache-s3[aws]'" in str(caught.value)
+
+
+async def test_a_token_service_that_is_named_goes_before_the_variable(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = places.web_identity()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+    choice = parse_choice("web-identity")
+    provider = open_credentials(choice, {}, SystemClock(), region=REGION, sts=place.service.url)
+    await provider.start()
+    try:
+        assert provider.current().access_key.decode() in place.service.issued
+    finally:
+        await provider.close()

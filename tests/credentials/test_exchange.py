@@ -18,10 +18,11 @@ from tests.harness.reactor import until
 from fastcache.clock import ManualClock, SystemClock
 from fastcache.errors import ConfigError, CredentialsError
 from fastcache.model import OriginId
+from fastcache.policy.access import Role
 from fastcache.protocol.sigv4 import Credentials
 from fastcache.protocol.sts import parse_assumed, session_name
 from fastcache.upstream.credentials import exchange
-from fastcache.upstream.credentials.exchange import Role, RoleSessions, RoleSource, TokenService
+from fastcache.upstream.credentials.exchange import RoleSessions, RoleSource, TokenService
 from fastcache.upstream.credentials.refreshed import RefreshedCredentials
 from fastcache.upstream.pool import Pool
 from fastcache.upstream.settings import UpstreamSettings

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tests.clients.sites import Site
 from tests.conftest import attach_log
+from tests.engine.conftest import embed  # noqa: F401 - the fixture
 from tests.harness import tools
 from tests.harness.clients import boto3_client
 from tests.harness.proxy import FastcacheProcess

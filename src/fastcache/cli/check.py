@@ -27,12 +27,13 @@ def check(load: Callable[[], Settings]) -> None:
     click.echo(render_effective(settings), nl=False)
     if settings.upstream == "sign" or "credentials" in settings.explicit:
         for (_, name), access in accesses(settings).items():
-            _tell("credentials" + (f" for {access.endpoint}" if name else ""), access)
+            _tell(settings, "credentials" + (f" for {access.endpoint}" if name else ""), access)
     gaps = gap_access(settings)
     if gaps is not None:
-        _tell("gap-credentials", gaps)
+        _tell(settings, "gap-credentials", gaps)
 
 
-def _tell(what: str, access: Access) -> None:
-    found = asyncio.run(tell_credentials(provider_of(access, os.environ, SystemClock())))
+def _tell(settings: Settings, what: str, access: Access) -> None:
+    provider = provider_of(access, os.environ, SystemClock(), sts=settings.sts_endpoint)
+    found = asyncio.run(tell_credentials(provider))
     click.echo(f"# {what}: {found}")

@@ -82,11 +82,16 @@ def list_keys(file: Path) -> None:
     width = max((len(entry.access_key) for entry in entries), default=0)
     for entry in entries:
         state = "enabled " if entry.enabled else "disabled"
-        click.echo(f"{entry.access_key:{width}}  {state}  {_secret_shown(entry)}  {_rules_shown(entry)}")
+        shown = (_secret_shown(entry), *_role_shown(entry), _rules_shown(entry))
+        click.echo(f"{entry.access_key:{width}}  {state}  {'  '.join(shown)}")
 
 
 def _secret_shown(entry: KeyEntry) -> str:
     return "secret_key ***" if entry.secret_source == "secret_key" else f"{entry.secret_source} {entry.secret}"
+
+
+def _role_shown(entry: KeyEntry) -> tuple[str, ...]:
+    return (f"role_arn {entry.role_arn}",) if entry.role_arn else ()
 
 
 def _rules_shown(entry: KeyEntry) -> str:

@@ -89,13 +89,13 @@ async def resume_answer(ctx: Context, channel: Channel, raw: bytes, limits: Head
         exchange.bucket, exchange.key, exchange.version = target.bucket, target.key, target.version
         if ctx.gateway is not None:
             exchange.admission = admission = ctx.gateway.resumed(head, target)
-            head, target = admission.head, admission.target
-        read = classify(head, target, ctx.object_id, in_our_name=ctx.signs)
+            exchange.head, target = admission.head, admission.target
+        read = classify(exchange.head, target, ctx.identity_for(exchange.admission), in_our_name=ctx.signs)
         if not isinstance(read, ReadRequest) or ctx.store is None:
             raise AbortedAnswerError("the hit branch answered what it should not have")
         result = Result.HIT if ctx.authorization.has_ttl else Result.REVALIDATED
         await resume_read(ctx, ctx.store, exchange, read, begun.record, result)
-    except (StorageError, UpstreamError) as error:
+    except (RequestError, StorageError, UpstreamError) as error:
         raise AbortedAnswerError(str(error)) from error
     finally:
         ctx.requests_in_flight -= 1

@@ -16,10 +16,9 @@ from fastcache.errors import RequestError
 from fastcache.model import OriginId
 from fastcache.observe.metrics import Metrics
 from fastcache.policy.access import KeySet
-from fastcache.policy.admission import Admission, Rules, admit, check_deletes
+from fastcache.policy.admission import Admission, Rules, admit, admit_rest, check_deletes, denied
 from fastcache.policy.mounted_answers import fields_there
 from fastcache.policy.mounts import Mounts
-from fastcache.policy.own_request import in_one_reading
 from fastcache.protocol.framing import Framing
 from fastcache.protocol.requests import RequestHead
 from fastcache.protocol.s3xml import parse_delete_objects
@@ -84,26 +83,31 @@ class Gateway:
             self._metrics.refused("signature" if isinstance(error, SignatureError) else "permission")
             raise
         exchange.admission = admission = self._placed(admission)
+        if admission.session is not None and not self._signer_of(admission).has_sessions:
+            self._metrics.refused("permission")
+            raise denied()
         return admission
 
     def resumed(self, head: RequestHead, target: S3Target) -> Admission:
-        """For the rest of an answer that was begun under a lease: whoever has its beginning may have it."""
-        if self.signer is not None:
-            head, target = in_one_reading(head, target)
-        return self._placed(Admission(head, target, trusted=True))
+        """For the rest of an answer that was begun under a lease; raises RequestError."""
+        return self._placed(admit_rest(self._rules, self._key_set(), head, target))
 
     def way(self, admission: Admission) -> tuple[Signer, Admission]:
         """Who signs a request, and the request in the names of the origin it goes to."""
-        assert self.signer is not None, "asked in our name"
-        translation = admission.translation
+        signer, translation = self._signer_of(admission), admission.translation
         if translation is None:
-            return self.signer, admission
-        place = translation.place
+            return signer, admission
         head, fields = admission.head, fields_there(translation, admission.head.method)
         if fields is not head.headers:
             head = replace(head, headers=fields, by_name=values_by_name(fields))
-        signer = self._sites[place.origin, place.credentials]
         return signer, replace(admission, head=head, target=translation.target, translation=None)
+
+    def _signer_of(self, admission: Admission) -> Signer:
+        assert self.signer is not None, "asked in our name"
+        if admission.translation is None:
+            return self.signer
+        place = admission.translation.place
+        return self._sites[place.origin, place.credentials]
 
     def _placed(self, admission: Admission) -> Admission:
         if self._mounts is None or self.signer is None:

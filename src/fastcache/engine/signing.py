@@ -10,12 +10,12 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastcache.clock import Clock
 from fastcache.engine.carriage import Carriage, body_source, carriage, carriage_of_bytes
 from fastcache.engine.payload import ClientPayload
-from fastcache.errors import RequestError, UpstreamError
+from fastcache.errors import CredentialsError, RequestError, UpstreamError
 from fastcache.model import Headers, OriginId
 from fastcache.policy.admission import Admission
 from fastcache.policy.own_request import BucketPlace, OriginNames, host_of, own_fields, own_target
@@ -26,7 +26,7 @@ from fastcache.protocol.query import classify_query
 from fastcache.protocol.requests import render_request_head
 from fastcache.protocol.responses import ResponseHead
 from fastcache.protocol.s3xml import error_elements
-from fastcache.protocol.sigv4 import SigningContext, SigningKeys, sign
+from fastcache.protocol.sigv4 import Credentials, SigningContext, SigningKeys, sign
 from fastcache.upstream.credentials.provider import CredentialProvider
 from fastcache.upstream.endpoints import Endpoints
 from fastcache.upstream.pool import Pool
@@ -88,6 +88,14 @@ class OwnRequest(NamedTuple):
     """Where it is to be sent."""
 
 
+class Sessions(Protocol):
+    """Credentials of the roles that clients' keys stand for."""
+
+    def provider(self, access_key: bytes) -> CredentialProvider | None:
+        """None for a key that stands for no role, or does not any more."""
+        ...
+
+
 class Signer:
     """Makes requests of our own out of admitted ones, and judges their answers."""
 
@@ -100,10 +108,13 @@ class Signer:
         clock: Clock,
         *,
         region: str = "",
+        sessions: Sessions | None = None,
     ) -> None:
-        """``region`` is the configured one, empty where the endpoint's own name or its answers tell."""
+        """``region`` is the configured one, empty where the endpoint's own name or its answers tell. ``credentials``
+        sign but for clients whose keys stand for roles: that is ``sessions``', None where those may not come."""
         self._place = place
         self._credentials = credentials
+        self._sessions = sessions
         self._regions = Regions(origin, region)
         self._endpoints = endpoints
         self._names: dict[OriginId, OriginNames] = {}
@@ -112,6 +123,20 @@ class Signer:
         self._keys = SigningKeys()
         self._ahead = 0.0
         """Seconds by which the origin's clock is ahead of ours, once it has complained."""
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether clients whose keys stand for roles can be asked for."""
+        return self._sessions is not None
+
+    def _credentials_for(self, admission: Admission) -> Credentials:
+        """Never our own in the place of a session that cannot be had: CredentialsError."""
+        if admission.session is None:
+            return self._credentials.current()
+        found = None if self._sessions is None else self._sessions.provider(admission.session)
+        if found is None:
+            raise CredentialsError("the access key stands for no role any more")
+        return found.current()
 
     async def own_request(
         self,
@@ -145,7 +170,7 @@ class Signer:
                 head.method,
                 request_target,
                 fields,
-                self._credentials.current(),
+                self._credentials_for(admission),
                 region=self._regions.region_of(target.bucket),
                 now=self._clock.wall() + self._ahead,
                 payload_hash=carried.payload_hash,
@@ -211,7 +236,7 @@ class Signer:
             raise RequestError("Please try again.", status=503, code="SlowDown", close=False)
         if head.status not in _REFUSALS or not text:
             return False
-        access_key = self._credentials.current().access_key
+        access_key = self._credentials_for(admission).access_key
         if code in _ABOUT_US or access_key in text:
             raise OriginRefusesUsError(f"the origin does not take our request: {head.status}, code {code}")
         if code == "AccessDenied":

@@ -8,6 +8,7 @@ from fastcache.clock import Clock
 from fastcache.errors import CredentialsError
 from fastcache.lifecycle.mounting import Access
 from fastcache.lifecycle.units import format_duration
+from fastcache.model import OriginId
 from fastcache.observe.redaction import masked_key_id
 from fastcache.upstream.credentials.choosing import open_credentials
 from fastcache.upstream.credentials.provider import CredentialProvider
@@ -18,10 +19,13 @@ def provider_of(
     environ: Mapping[str, str],
     clock: Clock,
     on_refresh: Callable[[str], None] = lambda outcome: None,
+    *,
+    sts: OriginId | None = None,
 ) -> CredentialProvider:
-    """The provider of an access's credentials, not started; ConfigError when there can be none."""
-    region = access.signing_region
-    return open_credentials(access.credentials, environ, clock, region=region, on_refresh=on_refresh)
+    """The provider of an access's credentials, not started; ConfigError when there can be none. ``sts`` is the setting
+    ``sts-endpoint``."""
+    region, url = access.signing_region, "" if sts is None else str(sts)
+    return open_credentials(access.credentials, environ, clock, region=region, sts=url, on_refresh=on_refresh)
 
 
 async def tell_credentials(provider: CredentialProvider) -> str:

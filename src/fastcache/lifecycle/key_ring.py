@@ -44,9 +44,11 @@ class KeyRing:
         *,
         environ: Mapping[str, str] = os.environ,
         interval: float = POLL_INTERVAL,
+        no_roles: str = "",
     ) -> None:
-        """Reads the file now; KeysFileError when it cannot be used."""
+        """Reads the file now; KeysFileError when it cannot be used. ``no_roles`` as ``read_keys_file`` has it."""
         self._path = path
+        self._no_roles = no_roles
         self._metrics = metrics
         self._environ = environ
         self._interval = interval
@@ -112,7 +114,7 @@ class KeyRing:
         """Read everything; on a thread, so it changes nothing."""
         stamps = {self._path: current_stamp(self._path)}
         try:
-            file = read_keys_file(self._path)
+            file = read_keys_file(self._path, no_roles=self._no_roles)
             stamps |= {path: current_stamp(path) for path in file.secret_files}
             return _Look(stamps, file.key_set(self._environ, serial))
         except KeysFileError as error:

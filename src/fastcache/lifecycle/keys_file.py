@@ -6,6 +6,8 @@ A YAML list that its owner alone can read::
       secret_key: "..."          # or secret_key_file: PATH, or secret_key_env: NAME
       session_token: "..."       # optional: x-amz-security-token must say it
       enabled: on                # optional
+      role_arn: "arn:..."        # optional: the origin is asked in the name of this role
+      web_identity_token_file: PATH
       allow:                     # optional: without it the key may do nothing
         - actions: [read, list]
           resources: ["sales/2026/*"]
@@ -26,11 +28,12 @@ import yaml
 from fastcache.errors import ConfigError, KeysFileError
 from fastcache.lifecycle.kinds import SWITCH
 from fastcache.lifecycle.yaml_nodes import compose, line_of, nearest_name, scalar_text
-from fastcache.policy.access import AccessKey, Action, AllowRule, KeySet, Resource
+from fastcache.policy.access import AccessKey, Action, AllowRule, KeySet, Resource, Role
 from fastcache.upstream.credentials.private_file import read_private
 
 SECRET_SOURCES = ("secret_key", "secret_key_file", "secret_key_env")
-KEY_FIELDS = ("access_key", *SECRET_SOURCES, "session_token", "enabled", "allow")
+ROLE_FIELDS = ("role_arn", "web_identity_token_file")
+KEY_FIELDS = ("access_key", *SECRET_SOURCES, "session_token", "enabled", *ROLE_FIELDS, "allow")
 RULE_FIELDS = ("actions", "resources")
 MOST_KEYS = 10_000
 MOST_RULES = 64
@@ -42,6 +45,8 @@ _ACCESS_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{2,127}")
 _ACCESS_KEY_FORM = "3 to 128 letters, digits and . _ : @ + -"
 _SECRET = re.compile(r"[!-~]{7,256}")
 _TOKEN = re.compile(r"[!-~]{1,4096}")
+_ROLE = re.compile(r"arn:[!-~]{16,2044}")
+_PATH = re.compile(r"[^\0\n]{1,4096}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = re.compile(r"[a-z][a-z_-]{0,30}")
 """A name that may be shown: what looks otherwise may be a secret that slipped out of its place."""
@@ -61,6 +66,9 @@ class KeyEntry:
     session_token: str | None = field(default=None, repr=False)
     enabled: bool = True
     rules: tuple[AllowRule, ...] = ()
+    role_arn: str = ""
+    token_file: str = ""
+    """Of the identity that may take the role; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ class KeysFile:
             None if token is None else token.encode("ascii"),
             entry.enabled,
             entry.rules,
+            Role(entry.role_arn, self.path.parent / entry.token_file) if entry.role_arn else None,
         )
 
     def _secret(self, entry: KeyEntry, environ: Mapping[str, str]) -> str:
@@ -124,16 +133,17 @@ def _secret_in(path: Path) -> str:
     return content[:_LONGEST_SECRET_FILE].decode("latin-1").rstrip("\r\n")
 
 
-def read_keys_file(path: Path) -> KeysFile:
-    """What the file says, secrets elsewhere not looked for. KeysFileError with a line for each problem."""
+def read_keys_file(path: Path, *, no_roles: str = "") -> KeysFile:
+    """What the file says, secrets elsewhere not looked for. KeysFileError with a line for each problem; ``no_roles`` is
+    why keys cannot stand for roles, empty where they can."""
     try:
         content, _ = read_private(path)
     except ConfigError as error:
         raise KeysFileError(str(error)) from None
-    return parse_keys(path, content)
+    return parse_keys(path, content, no_roles=no_roles)
 
 
-def parse_keys(path: Path, content: bytes) -> KeysFile:
+def parse_keys(path: Path, content: bytes, *, no_roles: str = "") -> KeysFile:
     """``content`` as what ``path`` says."""
     try:
         root = compose(path, content, holds_secrets=True)
@@ -142,7 +152,7 @@ def parse_keys(path: Path, content: bytes) -> KeysFile:
     if root is None or root.tag == "tag:yaml.org,2002:null":
         # Explicitly, because a file that is being written, or was not written completely, looks like that.
         raise KeysFileError(f"{path}: is empty; write [] if there are to be no keys")
-    reading = _Reading(path)
+    reading = _Reading(path, no_roles)
     entries = tuple(reading.entries(root))
     if reading.problems:
         raise KeysFileError("\n".join(reading.problems))
@@ -152,8 +162,9 @@ def parse_keys(path: Path, content: bytes) -> KeysFile:
 class _Reading:
     """One pass over the nodes; what is wrong is noted and the rest is read all the same."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, no_roles: str) -> None:
         self.path = path
+        self.no_roles = no_roles
         self.problems: list[str] = []
 
     def problem(self, node: yaml.Node, text: str) -> None:
@@ -190,22 +201,34 @@ class _Reading:
         secret = self._secret(fields, sources[0]) if len(sources) == 1 else None
         token = self._text(fields, "session_token", _TOKEN, "visible ASCII characters, at most 4096")
         enabled = self._switch(fields, "enabled")
+        role = self._role(fields)
         rules = tuple(self._rules(fields["allow"])) if "allow" in fields else ()
         if len(self.problems) > before or access_key is None or secret is None:
             return None
-        return KeyEntry(node.start_mark.line + 1, access_key, sources[0], secret, token, enabled, rules)
+        return KeyEntry(node.start_mark.line + 1, access_key, sources[0], secret, token, enabled, rules, *role)
 
     def _secret(self, fields: Mapping[str, yaml.Node], source: str) -> str | None:
         if source == "secret_key":
             return self._text(fields, source, _SECRET, _SECRET_FORM.removeprefix("it must be "))
         if source == "secret_key_file":
-            return self._text(fields, source, re.compile(r"[^\0\n]{1,4096}"), "the path of a file")
+            return self._text(fields, source, _PATH, "the path of a file")
         variable = self._text(fields, source, _VARIABLE, "the name of an environment variable")
         if variable is not None and variable.startswith("FASTCACHE_"):
             self.problem(
                 fields[source], "secret_key_env names a variable of our settings; choose one without FASTCACHE_"
             )
         return variable
+
+    def _role(self, fields: Mapping[str, yaml.Node]) -> tuple[str, str]:
+        """The role and the file of its token, both empty without one."""
+        given = [fields[name] for name in ROLE_FIELDS if name in fields]
+        if len(given) == 1:
+            self.problem(given[0], f"{' and '.join(ROLE_FIELDS)} need each other")
+        elif given and self.no_roles:
+            self.problem(given[0], f"role_arn: {self.no_roles}")
+        arn = self._text(fields, "role_arn", _ROLE, "the ARN of a role, such as arn:aws:iam::123456789012:role/reports")
+        token_file = self._text(fields, "web_identity_token_file", _PATH, "the path of a file")
+        return arn or "", token_file or ""
 
     def _rules(self, node: yaml.Node) -> Iterator[AllowRule]:
         if not isinstance(node, yaml.SequenceNode) or len(node.value) > MOST_RULES:

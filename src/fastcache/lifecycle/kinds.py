@@ -142,7 +142,7 @@ def _parse_alias(text: str) -> tuple[str, str]:
     return name, bucket
 
 
-def _parse_endpoint(text: str) -> OriginId:
+def parse_endpoint(text: str) -> OriginId:
     """The origin a URL names. No error repeats the URL: people paste credentials into it."""
     # urlsplit drops tabs and line breaks silently, so they are refused before it sees them.
     if not _URL_TEXT.fullmatch(text):
@@ -163,6 +163,10 @@ def _parse_endpoint(text: str) -> OriginId:
     if port == 0:
         raise ValueError("has port 0, which nothing listens on; write the port of the S3 service")
     return OriginId(parts.scheme, _parse_host(parts.hostname), port or _DEFAULT_PORTS[parts.scheme])
+
+
+def _parse_optional_endpoint(text: str) -> OriginId | None:
+    return parse_endpoint(text) if text else None
 
 
 def _parse_network(text: str) -> Network:
@@ -187,7 +191,7 @@ def _parse_optional_path(text: str) -> Path | None:
     return _parse_path(text) if text else None
 
 
-def _render_optional_path(value: Path | None) -> str:
+def _render_optional(value: object | None) -> str:
     return "" if value is None else str(value)
 
 
@@ -239,7 +243,7 @@ def _parse_mount(text: str) -> Mount:
         raise ValueError(f"the mount {name} has options that are not known, or one twice; write {_MOUNT_FORM}")
     try:
         credentials = choosing.parse_choice(given["credentials"]) if "credentials" in given else None
-        return Mount(name, _parse_endpoint(endpoint), bucket, credentials, _parse_region(given.get("region", "")))
+        return Mount(name, parse_endpoint(endpoint), bucket, credentials, _parse_region(given.get("region", "")))
     except ValueError as error:
         raise ValueError(f"the mount {name}: {error}") from None
 
@@ -252,10 +256,6 @@ def _render_mount(mount: Mount) -> str:
 
 def _parse_optional_choice(text: str) -> choosing.Choice | None:
     return choosing.parse_choice(text) if text else None
-
-
-def _render_optional_choice(value: choosing.Choice | None) -> str:
-    return "" if value is None else str(value)
 
 
 AUTO = 0
@@ -277,17 +277,18 @@ def _render_workers(value: int) -> str:
 SWITCH = Kind("on | off", _parse_switch, _render_switch)
 PORT = number(0, 65535)
 HOST = Kind("host", _parse_host)
-ENDPOINT = Kind("URL", _parse_endpoint)
+ENDPOINT = Kind("URL", parse_endpoint)
+OPTIONAL_ENDPOINT = Kind("URL", _parse_optional_endpoint, _render_optional)
 NAMES = Kind("names", _parse_name, repeated=True)
 SUFFIXES = Kind("names", _parse_suffix, repeated=True)
 ALIASES = Kind("names", _parse_alias, "=".join, repeated=True)
 MOUNTS = Kind("mounts", _parse_mount, _render_mount, repeated=True)
 NETWORKS = Kind("networks", _parse_network, repeated=True)
 DIRECTORY = Kind("path", _parse_path)
-OPTIONAL_FILE = Kind("path", _parse_optional_path, _render_optional_path)
+OPTIONAL_FILE = Kind("path", _parse_optional_path, _render_optional)
 LOG_TARGET = Kind("path or -", _parse_log_target)
 CREDENTIALS = Kind(choosing.FORMS, choosing.parse_choice)
-OPTIONAL_CREDENTIALS = Kind("credentials", _parse_optional_choice, _render_optional_choice)
+OPTIONAL_CREDENTIALS = Kind("credentials", _parse_optional_choice, _render_optional)
 REGION = Kind("region", _parse_region)
 CONGESTION = Kind("name", _parse_congestion)
 WORKERS = Kind("number | auto", _parse_workers, _render_workers)

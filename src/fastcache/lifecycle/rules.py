@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 
 from fastcache.errors import CacheDirectoryError, KeysFileError
@@ -10,6 +11,7 @@ from fastcache.lifecycle import addresses, cache_directory
 from fastcache.lifecycle.keys_file import read_keys_file
 from fastcache.lifecycle.mounting import accesses
 from fastcache.lifecycle.schema import BY_PATH, Settings
+from fastcache.lifecycle.token_service import no_roles
 from fastcache.model import OriginId
 from fastcache.protocol.aws_hosts import parse_aws_host
 
@@ -170,7 +172,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, str]]:
             yield "ca-file", f"{settings.ca_file} cannot be read: {error.strerror}; give a PEM file"
     if settings.keys is not None:
         try:
-            read_keys_file(settings.keys)
+            read_keys_file(settings.keys, no_roles=no_roles(settings, os.environ))
         except KeysFileError as error:
             yield "keys", "; ".join(str(error).splitlines())
     if settings.cache:

@@ -83,6 +83,11 @@ class Settings(Group):
         description="Region that requests to the origin are signed for; empty for that in the name of an AWS endpoint, "
         "else us-east-1. The region of a bucket that is elsewhere is learnt from the origin.",
     )
+    sts_endpoint: Annotated[OriginId | None, kinds.OPTIONAL_ENDPOINT] = setting(
+        default=None,
+        description="The token service (STS) that roles are had from, by keys that stand for one and by `credentials`; "
+        "empty for the one that AWS_ENDPOINT_URL_STS names, else AWS's own in the region.",
+    )
     mounts: Annotated[tuple[kinds.Mount, ...], kinds.MOUNTS] = setting(
         default=(),
         description="With `upstream: sign`: buckets of other endpoints, or under other names, each "

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from fastcache.policy import operations
-from fastcache.policy.allow_rules import AccessKey, Action, AllowRule, Glob, KeySet, Need, Resource
+from fastcache.policy.allow_rules import AccessKey, Action, AllowRule, Glob, KeySet, Need, Resource, Role
 from fastcache.policy.operations import Operation
 from fastcache.protocol.query import QueryClass, QueryKind, has_bad_percent
 from fastcache.protocol.requests import RequestHead
@@ -28,6 +28,7 @@ __all__ = (
     "KeySet",
     "Need",
     "Resource",
+    "Role",
     "needs_of",
     "needs_of_deletes",
     "operation_of",

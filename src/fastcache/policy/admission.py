@@ -51,6 +51,8 @@ class Admission:
     """The key whose buckets are meant, empty for one not known here; None where they are everybody's."""
     key_serial: int = 0
     """Of the set of keys by which it was let in."""
+    session: bytes | None = None
+    """The access key that stands for a role, by whose session the origin is asked; None: by credentials of our own."""
     unsigned: bool = False
     """It is answered to anybody, and must not go out in our name."""
     translation: Translation | None = None
@@ -77,16 +79,30 @@ def admit(
     if rules.read_only:
         _check_read_only(head, needs)
     serial = 0 if keys is None else keys.serial
-    admission = Admission(head, target, True, verified, _owner(rules, verified), serial)
+    access_key = None if verified is None else verified.access_key
+    admission = Admission(
+        head, target, True, verified, _owner(rules, access_key), serial, _session(rules, keys, access_key)
+    )
     if rules.authorization is Authorization.VERIFY and verified is None:
         return replace(admission, trusted=False)
     if needs is None:
         if rules.signs:
-            raise _denied()
+            raise denied()
         return replace(admission, trusted=False)
     if verified is not None and not _may(keys, verified, needs):
-        raise _denied()
+        raise denied()
     return admission
+
+
+def admit_rest(rules: Rules, keys: KeySet | None, head: RequestHead, target: S3Target) -> Admission:
+    """For the rest of an answer that was begun under a lease: whoever has its beginning may have it. The hit branch has
+    found the signature right; it is read again for who made it. Raises RequestError as ``admit``."""
+    access_key = None
+    if rules.authorization is Authorization.VERIFY:
+        access_key = read_claim(head.target, head.by_name).access_key
+    if rules.signs:
+        head, target = in_one_reading(head, target)
+    return Admission(head, target, True, owner=_owner(rules, access_key), session=_session(rules, keys, access_key))
 
 
 def check_deletes(keys: KeySet | None, admission: Admission, named: Iterable[bytes]) -> None:
@@ -94,7 +110,7 @@ def check_deletes(keys: KeySet | None, admission: Admission, named: Iterable[byt
     bucket, verified = admission.target.bucket, admission.verified
     needs = None if bucket is None else needs_of_deletes(bucket, named)
     if needs is None or (verified is not None and not _may(keys, verified, needs)):
-        raise _denied()
+        raise denied()
 
 
 def _verified(
@@ -115,10 +131,16 @@ def _verified(
     return verify_claim(claim, head.method, head.target, head.by_name, find=keys.find, now=now, keys=signing_keys)
 
 
-def _owner(rules: Rules, verified: Verified | None) -> bytes | None:
-    if not rules.per_key:
+def _owner(rules: Rules, access_key: bytes | None) -> bytes | None:
+    return (access_key or b"") if rules.per_key else None
+
+
+def _session(rules: Rules, keys: KeySet | None, access_key: bytes | None) -> bytes | None:
+    """A key that is gone meanwhile may have stood for a role: no session is left for it, and nothing in its place."""
+    if not rules.signs or access_key is None or keys is None:
         return None
-    return b"" if verified is None else verified.access_key
+    key = keys.find(access_key)
+    return access_key if key is None or key.role is not None else None
 
 
 def owned_bucket(owner: bytes, bucket: bytes) -> bytes:
@@ -139,5 +161,6 @@ def _may(keys: KeySet | None, verified: Verified, needs: Iterable[Need]) -> bool
     return keys is not None and keys.allows(verified.access_key, needs)
 
 
-def _denied() -> RequestError:
+def denied() -> RequestError:
+    """What every lack of permission is told as."""
     return RequestError("Access Denied", status=403, code="AccessDenied", close=False)

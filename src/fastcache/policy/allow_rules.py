@@ -12,6 +12,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 _BUCKET_PATTERN = re.compile(r"[A-Za-z0-9._*-]{1,255}")
@@ -152,6 +153,15 @@ class AllowRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Role:
+    """What an access key stands for at the origin."""
+
+    arn: str
+    token_file: Path
+    """Holds the identity token (a JWT); whoever issues it writes it anew before it expires."""
+
+
+@dataclass(frozen=True, slots=True)
 class AccessKey:
     """A client's credentials and what they are good for. Secrets stay out of ``repr``."""
 
@@ -161,6 +171,8 @@ class AccessKey:
     """What ``x-amz-security-token`` must say, for keys that have one."""
     enabled: bool = True
     rules: tuple[AllowRule, ...] = ()
+    role: Role | None = None
+    """In whose name the origin is asked for this client; None: in that of everybody without a role."""
 
     def allows(self, need: Need) -> bool:
         if need.action is Action.LIST and need.key is None and need.bucket is not None:

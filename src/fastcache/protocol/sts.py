@@ -16,6 +16,12 @@ _VERSION = "2011-06-15"
 _SESSION = re.compile(r"[A-Za-z0-9_=,.@-]{2,64}")
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
 _FIELDS = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+_REFUSALS = frozenset({"AccessDenied", "ExpiredTokenException", "IDPRejectedClaim", "InvalidIdentityToken"})
+"""Codes that say no to the role or to the token. Others are about the request, or about the service at that moment."""
+
+
+class RefusedError(ValueError):
+    """The role is not given for this token."""
 
 
 class Assumed(NamedTuple):
@@ -48,14 +54,16 @@ def render_assume_role(role: str, session: str, token: str) -> bytes:
 
 
 def parse_assumed(status: int, body: bytes) -> Assumed:
-    """The credentials in an answer; ValueError, whose text is never the answer's but for its code, when it has none."""
+    """The credentials in an answer; ValueError, whose text is never the answer's but for its code, when it has none,
+    RefusedError where the service means that."""
     try:
         root: Element = defusedxml.ElementTree.fromstring(body, forbid_dtd=True)
     except (ParseError, DefusedXmlException, LookupError, ValueError):
         raise ValueError(f"the token service answered {status} with something else than XML") from None
     if status != 200:
         code = _text(root, "Code")
-        raise ValueError(f"the token service refused with {code if _CODE.fullmatch(code) else status}")
+        kind = RefusedError if code in _REFUSALS else ValueError
+        raise kind(f"the token service refused with {code if _CODE.fullmatch(code) else status}")
     found = {name: _text(root, name) for name in _FIELDS}
     missing = [name for name, text in found.items() if not text]
     if missing:

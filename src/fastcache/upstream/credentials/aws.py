@@ -20,6 +20,8 @@ from fastcache.upstream.credentials.secret_file import parse_document
 from fastcache.upstream.credentials.source import Obtained
 
 HOW_TO_GET_IT = "install it with: pip install 'fastcache-s3[aws]'"
+STS_VARIABLE = "AWS_ENDPOINT_URL_STS"
+"""By which AWS's tools are told of another STS."""
 PATIENCE = 60.0
 """Seconds for one attempt; what has not ended by then is killed, with whatever it started."""
 _PROGRAM = "fastcache.upstream.credentials.botocore_program"
@@ -34,15 +36,18 @@ class AwsSource:
     """What botocore finds: by its whole chain, or by the one ``method`` of it, as its resolver calls them.
 
     ``profile`` leaves the environment's keys and roles of the machine aside. ``region`` is that of STS where nothing
-    else names one. ConfigError without botocore.
+    else names one, ``sts`` the URL of another STS, empty where botocore knows it. ConfigError without botocore.
     """
 
     look_every = None
 
-    def __init__(self, name: str, region: str, *, method: str | None = None, profile: str | None = None) -> None:
+    def __init__(
+        self, name: str, region: str, *, method: str | None = None, profile: str | None = None, sts: str = ""
+    ) -> None:
         if not has_botocore():
             raise ConfigError(f"credentials from {name} need botocore; {HOW_TO_GET_IT}")
         self.name = name
+        self._environment = {STS_VARIABLE: sts} if sts else {}
         self._question = json.dumps({"method": method, "profile": profile, "region": region})
 
     async def changed(self) -> bool:
@@ -72,6 +77,7 @@ class AwsSource:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # may hold what another program said, secrets too
             start_new_session=True,
+            env={**os.environ, **self._environment},
         ) as program:
             try:
                 said, _ = program.communicate(timeout=PATIENCE)

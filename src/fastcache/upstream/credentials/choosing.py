@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ _METHODS = {
 """Single links of botocore's chain: their names for people and for its resolver."""
 _ALONE = ("auto", "environment", *_METHODS)
 _WITH_ARGUMENT = ("profile", "file")
+AskAws = Callable[..., AwsSource]
+"""Makes an AwsSource, with what all of them have in common."""
 FORMS = " | ".join((*_ALONE[:2], "profile:NAME", "file:PATH", *_ALONE[2:]))
 
 
@@ -56,45 +59,47 @@ def open_credentials(
     clock: Clock,
     *,
     region: str,
+    sts: str = "",
     on_refresh: Callable[[str], None] = lambda outcome: None,
 ) -> CredentialProvider:
-    """The provider for ``choice``, not started. ConfigError when it is sure that there can be none.
+    """The provider for ``choice``, not started; ``region`` and ``sts`` as AwsSource has them. ConfigError when it is
+    sure that there can be none.
 
     Reads files, so not for a loop that serves already. botocore looks at the process's own environment.
     """
-    found = _find(choice, environ, region)
+    found = _find(choice, environ, functools.partial(AwsSource, region=region, sts=sts))
     if isinstance(found, StaticCredentials):
         return found
     return RefreshedCredentials(found, clock, on_refresh=on_refresh)
 
 
-def _find(choice: Choice, environ: Mapping[str, str], region: str) -> StaticCredentials | Source:
+def _find(choice: Choice, environ: Mapping[str, str], ask_aws: AskAws) -> StaticCredentials | Source:
     if choice.kind == "file":
         return FileSource(Path(choice.argument))
     if choice.kind == "profile":
-        return _of_profile(choice.argument, environ, region)
+        return _of_profile(choice.argument, environ, ask_aws)
     if choice.kind in _METHODS:
         name, method = _METHODS[choice.kind]
-        return AwsSource(name, region, method=method)
+        return ask_aws(name, method=method)
     credentials = environment_credentials(environ)
     if credentials is not None:
         return StaticCredentials(credentials, "environment")
     if choice.kind == "environment":
         raise ConfigError(f"variable {ACCESS_KEY} is not set; set it, or choose other credentials")
-    return _by_search(environ, region)
+    return _by_search(environ, ask_aws)
 
 
-def _of_profile(name: str, environ: Mapping[str, str], region: str) -> Source:
+def _of_profile(name: str, environ: Mapping[str, str], ask_aws: AskAws) -> Source:
     files = SharedFiles.of_environment(environ)
     profile = files.profile(name)
     if profile is None:
         raise ConfigError(f"profile {name} is neither in {files.credentials} nor in {files.config}")
     if is_plain(profile):
         return ProfileSource(files, name)
-    return AwsSource(f"profile {name}", region, profile=name)
+    return ask_aws(f"profile {name}", profile=name)
 
 
-def _by_search(environ: Mapping[str, str], region: str) -> Source:
+def _by_search(environ: Mapping[str, str], ask_aws: AskAws) -> Source:
     """What the AWS tools would take when the environment has no keys: botocore's chain decides, except that it is not
     needed for the keys of a profile."""
     name = environ.get("AWS_DEFAULT_PROFILE") or environ.get("AWS_PROFILE") or "default"
@@ -108,4 +113,4 @@ def _by_search(environ: Mapping[str, str], region: str) -> Source:
             f"no keys in the environment or in profile {name}; other sources (single sign-on, roles of containers and "
             f"instances, web identity) need botocore; {HOW_TO_GET_IT}"
         )
-    return AwsSource("AWS's usual places", region)
+    return ask_aws("AWS's usual places")

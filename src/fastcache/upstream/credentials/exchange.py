@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from fastcache.clock import Clock
-from fastcache.errors import ConfigError, CredentialsError, UpstreamError
+from fastcache.errors import ConfigError, CredentialsError, RoleRefusedError, UpstreamError
+from fastcache.policy.allow_rules import Role
 from fastcache.protocol import sts
 from fastcache.protocol.requests import render_request_head
 from fastcache.upstream.credentials.off_the_loop import in_thread
@@ -25,17 +24,10 @@ from fastcache.upstream.credentials.text import key_pair
 from fastcache.upstream.pool import Pool
 
 PATIENCE = 30.0
-"""Seconds for one exchange, waiting for a connection included."""
+"""Seconds for one exchange once it is its turn, waiting for a connection included."""
 _LARGEST_ANSWER = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What an access key stands for at the origin."""
-
-    arn: str
-    token_file: Path
-    """Holds the identity token (a JWT); whoever issues it writes it anew before it expires."""
+_AT_ONCE = 16
+"""Exchanges at a time: a start with thousands of keys is no flood for the service."""
 
 
 class TokenService:
@@ -43,13 +35,14 @@ class TokenService:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._host = str(pool.origin).partition("://")[2].encode("ascii")
 
     async def assume_role(self, role: str, session: str, token: str) -> Obtained:
         """A new session of ``role``. CredentialsError when it is not to be had."""
         body = sts.render_assume_role(role, session, token)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with self._turns, asyncio.timeout(PATIENCE):
                 status, answer = await self._post(body)
             assumed = sts.parse_assumed(status, answer)
             pair = key_pair(assumed.access_key, assumed.secret_key, assumed.session_token)
@@ -58,6 +51,8 @@ class TokenService:
             raise CredentialsError(f"no answer from the token service within {PATIENCE:.0f} s") from None
         except UpstreamError as error:
             raise CredentialsError(f"the token service: {error}") from None
+        except sts.RefusedError as error:
+            raise RoleRefusedError(str(error)) from None
         except ValueError as error:
             raise CredentialsError(str(error)) from None
 
@@ -146,6 +141,10 @@ class RoleSessions:
     def provider(self, access_key: bytes) -> CredentialProvider | None:
         """What to sign a client's requests with; None for a key that stands for no role."""
         return self._sessions.get(access_key)
+
+    async def ready(self) -> None:
+        """Returns when each session has been asked for once, however that went, or has taken too long."""
+        await asyncio.gather(*(session.tried() for session in self._sessions.values()))
 
     async def close(self) -> None:
         self.update({})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
 from collections.abc import Awaitable, Callable
 
 from fastcache.clock import Clock
-from fastcache.errors import ConfigError, CredentialsError
+from fastcache.errors import ConfigError, CredentialsError, RoleRefusedError
 from fastcache.protocol.sigv4 import Credentials
 from fastcache.upstream.credentials.schedule import LONGEST_NAP, back_off, renewal_time
 from fastcache.upstream.credentials.source import Obtained, Source
@@ -45,6 +46,9 @@ class RefreshedCredentials:
         self._nap = nap
         self._chance = chance
         self._obtained: Obtained | None = None
+        self._problem: ConfigError | CredentialsError | None = None
+        """What was the matter with the newest attempt."""
+        self._tried = asyncio.Event()
         self._failures = 0
         self._renew_at = -math.inf
         """Wall clock, as the end of credentials is; the other times are on the clock that is never set."""
@@ -56,6 +60,8 @@ class RefreshedCredentials:
     def current(self) -> Credentials:
         obtained = self._obtained
         if obtained is None or (obtained.expires is not None and self._clock.wall() >= obtained.expires):
+            if isinstance(self._problem, RoleRefusedError):
+                raise RoleRefusedError(str(self._problem))
             raise CredentialsError("this cache has no valid credentials of its own at the moment")
         return obtained.credentials
 
@@ -81,6 +87,11 @@ class RefreshedCredentials:
         """Begin to keep them fresh, without a wait for the first ones; a source that can never give any only fails."""
         self._task = asyncio.get_running_loop().create_task(self._keep_fresh(None))
 
+    async def tried(self) -> None:
+        """Returns when the first attempt has ended, however that went, or has taken too long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), FIRST_WAIT)
+
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -88,6 +99,7 @@ class RefreshedCredentials:
 
     async def _keep_fresh(self, first: asyncio.Future[None] | None) -> None:
         problem = await self._refresh()
+        self._tried.set()
         if first is not None and not first.done():
             if isinstance(problem, ConfigError):
                 first.set_exception(problem)
@@ -125,7 +137,7 @@ class RefreshedCredentials:
             obtained = await self._source.load()
             self._check(obtained)
         except (ConfigError, CredentialsError) as error:
-            self._failed()
+            self._failed(error)
             return error
         self._succeeded(obtained)
         return None
@@ -140,13 +152,15 @@ class RefreshedCredentials:
         if self._failures:
             _log.info("credentials from %s again, after %d failures", self.name, self._failures)
         self._obtained = obtained
+        self._problem = None
         self._failures = 0
         self._told_expired = False
         self._not_before = -math.inf
         self._renew_at = math.inf if obtained.expires is None else renewal_time(now, obtained.expires, self._chance())
         self._on_refresh("same" if same else "renewed")
 
-    def _failed(self) -> None:
+    def _failed(self, problem: ConfigError | CredentialsError) -> None:
+        self._problem = problem
         self._failures += 1
         self._renew_at = -math.inf
         self._not_before = self._clock.boot() + back_off(self._failures, self._chance())
