@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 from tests.clients.sites import status_of
 from tests.conftest import attach_log
 from tests.credentials.services import CANARY, Service, Sts, named, running, token_file
-from tests.engine.conftest import Embed, until
+from tests.engine.conftest import Embed, Embedded, until
 from tests.gateway.conftest import FULL, MODES, PATIENT, Gate, Key, upstream_environment, write_keys
 from tests.gateway.mounted import credentials_file
 from tests.harness.clients import boto3_client
@@ -21,7 +22,6 @@ from tests.harness.origin import running_origin
 from tests.harness.processes import wait_until
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.signing import signed_request
-from tests.hits.test_takeover import SIZE as LARGE
 from tests.hits.test_takeover import forget_pages
 
 from fastcache.origin.pattern import pattern
@@ -29,6 +29,8 @@ from fastcache.origin.process import AccountSpec, OriginProcess
 
 MIB = 1024 * 1024
 SIZE = 3 * MIB
+LARGE = 12 * MIB
+"""More than the kernel takes for a client that takes nothing."""
 TOKEN = "canaryHeader.payload+/=.signature"
 ARN = "arn:aws:iam::123456789012:role/"
 READS, WRITES = f"{ARN}reads", f"{ARN}writes"
@@ -241,14 +243,15 @@ def test_the_credentials_of_a_mount_are_for_keys_without_a_role(gate: RoleGate) 
     assert refusal(gate.by(READER).get_object, **at("reads/m", "mounted")) == (403, "AccessDenied")
 
 
-@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("lost", ["nothing", "the key", "the permission"])
 async def test_the_rest_of_a_hit_is_asked_for_by_the_role_of_its_client(
     gate: RoleGate,
     embed: Embed,
     tmp_path: Path,
-    gone: bool,
+    lost: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The hit branch has begun the answer. ``gone``: the key is not known any more when its rest is missing."""
+    """The hit branch has begun the answer; when its rest is missing, something else may be gone too."""
     synthetic(gate, "reads/large", LARGE)
     assert gate.control is not None
     assert gate.service is not None
@@ -260,21 +263,13 @@ async def test_the_rest_of_a_hit_is_asked_for_by_the_role_of_its_client(
         "sts_endpoint": gate.service.url, "cache_size": "1GiB", "read_ahead": "0",
     }  # fmt: skip
     async with embed(**settings) as proxy:
-        url = f"{proxy.worker.url}/bkt/reads/large"
-        raw = signed_request("GET", url, READER.access_key, READER.secret_key)
-        reactor, ctx = proxy.worker.frontend.reactor, proxy.worker.ctx
-        async with asyncio.timeout(60):
-            while not reactor.answering():
-                reader, writer = await asyncio.open_connection(*proxy.address, limit=65536)
-                writer.write(raw)
-                await reader.readuntil(b"\r\n\r\n")
-                await asyncio.sleep(0.3)  # longer than pages that were seen are taken to be there still
-                if not reactor.answering():
-                    await reader.readexactly(LARGE)
-                    writer.close()
+        ctx = proxy.worker.ctx
+        reader, writer = await begun_by_the_hit_branch(proxy, "reads/large")
         gate.control.reset()
-        if gone:
-            known = proxy.worker.ctx.gateway and proxy.worker.ctx.gateway.hit_keys
+        if lost == "the permission":
+            gate.control.fault("status", status=403)
+        if lost == "the key":
+            known = ctx.gateway and ctx.gateway.hit_keys
             assert known is not None
             serial = known.serial
             write_keys(tmp_path / "keys.yaml", [FULL])
@@ -283,13 +278,32 @@ async def test_the_rest_of_a_hit_is_asked_for_by_the_role_of_its_client(
         assert ctx.store is not None
         ctx.store.drop(ctx.object_id(b"bkt", b"reads/large"))
         got = b""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             try:
                 while len(got) < LARGE and (piece := await reader.read(MIB)):
                     got += piece
             except ConnectionResetError:
-                assert gone
+                assert lost != "nothing"
         assert got == pattern(b"reads/large", 1, 0, len(got))
-        assert (len(got) < LARGE) is gone
-        assert gate.askers == (set() if gone else {"ASIAREADS"})
+        assert (len(got) == LARGE) is (lost == "nothing")
+        assert gate.askers == (set() if lost == "the key" else {"ASIAREADS"})
         writer.close()
+    assert not any(record.exc_info for record in caplog.records)
+
+
+async def begun_by_the_hit_branch(proxy: Embedded, key: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which the hit branch waits for its client, who takes nothing."""
+    raw = signed_request("GET", f"{proxy.worker.url}/bkt/{key}", READER.access_key, READER.secret_key)
+    async with asyncio.timeout(120):
+        while True:
+            plain = socket.socket()
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            plain.connect(proxy.address)
+            reader, writer = await asyncio.open_connection(sock=plain, limit=65536)
+            writer.write(raw)
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.3)  # longer than pages that were seen are taken to be there still
+            if proxy.worker.frontend.reactor.answering():
+                return reader, writer
+            await reader.readexactly(LARGE)
+            writer.close()

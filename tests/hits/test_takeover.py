@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from tests.engine.conftest import Embed, Embedded
 from tests.hits.test_answers import Client, client_of, value_of, warm
+from tests.hits.verifying import KeysFile
 
 from fastcache.model import Result
 from fastcache.origin.pattern import pattern
+from fastcache.origin.process import OriginProcess
+from fastcache.protocol.sigv4 import Credentials
 
 SIZE = 48 << 20
 
@@ -96,4 +99,23 @@ async def test_what_follows_is_of_the_same_generation_or_the_connection_is_reset
             assert gone == "overwritten"
         assert got == pattern(b"o", 1, 0, len(got))
         assert (len(got) == SIZE) == (gone == "evicted")
+        writer.close()
+
+
+async def test_an_answer_goes_on_from_its_owners_own_entry(embed: Embed, origin: OriginProcess, tmp_path: Path) -> None:
+    """Where a bucket name means another bucket for each key, so does the rest of an answer (SEMANTICS 4)."""
+    owner = Credentials(origin.access_key.encode(), origin.secret_key.encode())
+    keys = KeysFile(tmp_path / "keys.yaml", owner)
+    flags = {"keys": str(keys.path), "namespace": "per-key", "ttl": "1h", "head_ttl": "1h", "cache_size": "1GiB"}
+    async with client_of(embed, "verify", **flags) as client:
+        control = client.proxy.origin.control
+        control.synthetic("bkt", "o", SIZE)
+        await warm(client, "o")
+        reader, writer, _ = await begin(client)
+        asked, taken_over = control.requests(), client.hits.taken_over
+        forget_pages(tmp_path / "cache")
+        async with asyncio.timeout(60):
+            assert await reader.readexactly(SIZE) == pattern(b"o", 1, 0, SIZE)
+        assert client.hits.taken_over > taken_over, "the pages did not leave memory"
+        assert control.requests() == asked
         writer.close()

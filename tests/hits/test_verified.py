@@ -19,6 +19,7 @@ from fastcache._core.hits import Hits
 from fastcache.engine.exchange import Exchange
 from fastcache.load.heads import Signer, request_head
 from fastcache.origin.pattern import pattern
+from fastcache.origin.process import OriginProcess
 from fastcache.policy.admission import Admission
 from fastcache.protocol.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, presign, sign
 from fastcache.protocol.targets import S3Target
@@ -291,3 +292,23 @@ async def test_a_decision_made_under_a_former_set_of_keys_grants_nothing(embed: 
         gateway.admit = admit  # type: ignore[method-assign]
         again = [(await client.send(client.signed(b"/bkt/o")))[1] for _ in range(2)]
         assert [by_hit_branch, *again] == [False, False, True]
+
+
+async def test_an_owner_is_never_answered_from_what_another_one_has(
+    embed: Embed, origin: OriginProcess, tmp_path: Path
+) -> None:
+    """Where a bucket name means another bucket for each key: cold, leased, and after a reload of the keys."""
+    owner = Credentials(origin.access_key.encode(), origin.secret_key.encode())
+    async with client_of(embed, tmp_path, owner, OTHER, namespace="per-key") as client:
+        origin.control.synthetic("bkt", "o", 5000)
+        for _ in range(2):
+            await client.warm("o", owner)
+            asked = origin.control.requests()
+            for request in (client.signed, client.presigned):
+                answer, by_hits = await client.send(request(b"/bkt/o", OTHER))
+                assert (answer[:12], by_hits) == (b"HTTP/1.1 403", False), "the origin does not know its key"
+            assert origin.control.requests() == asked + 2
+            answer, by_hits = await client.send(client.signed(b"/bkt/o", owner))
+            assert (answer[-5000:], by_hits) == (pattern(b"o", 1, 0, 5000), True)
+            client.keys.write(OTHER, owner)
+            await client.keys.reload(client.proxy)
