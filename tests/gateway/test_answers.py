@@ -84,7 +84,7 @@ def test_what_we_may_not_do_is_denied_in_our_own_words(start: Start) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_the_origins_time_is_learnt_from_its_complaint(start: Start, method: str) -> None:
-    gate = start()
+    gate = start("--write-through", "off")
     assert gate.control is not None
     gate.control.settings(clock_offset=3600)
     if method == "GET":

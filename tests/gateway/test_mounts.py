@@ -200,8 +200,8 @@ def test_a_request_goes_to_the_endpoint_of_its_bucket_alone(gate: MountedGate) -
     home, away = gate.control, gate.mounts["away"].control
     assert home is not None
     assert away is not None
-    gate.through.put_object(Bucket="away", Key="k/counted", Body=b"x")
-    assert gate.through.head_object(Bucket="away", Key="k/counted")["ContentLength"] == 1
+    gate.through.delete_object(Bucket="away", Key="k/counted")
+    gate.through.list_objects_v2(Bucket="away")
     assert (home.requests(), away.requests()) == (0, 2)
     gate.through.list_objects_v2(Bucket="short")
     assert (home.requests(), away.requests()) == (1, 2)
