@@ -78,7 +78,7 @@ class Request:
         )
         if isinstance(judged, NotStorable):
             return None
-        if judged.interval != span or judged.record.generation != self.record.generation:
+        if judged.record.generation != self.record.generation:  # of whose size the span is a part
             return None
         object_id = self.read.object_id
         record = merge_known(judged.record, self.record)
