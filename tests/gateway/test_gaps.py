@@ -132,6 +132,16 @@ def test_an_object_overwritten_meanwhile_is_read_anew_as_a_whole(remote: Remotes
     assert r.moved == 10 * MIB
 
 
+def test_nothing_of_two_generations_is_mixed_where_the_origin_ignores_if_match(remote: Remotes) -> None:
+    r = remote(10 * MIB)
+    r.hold(*ISLANDS)
+    r.control.flip(r.bucket, KEY)
+    r.control.fault("ignore-conditions", count=-1, key=KEY)
+    r.check(generation=2)
+    r.settle()
+    r.check((MIB, 9 * MIB), generation=2)
+
+
 @pytest.mark.parametrize("status", [412, 404])
 def test_a_later_gap_that_is_gone_ends_the_connection(remote: Remotes, status: int) -> None:
     """The head has promised the old generation, so that no byte of another one may follow it."""

@@ -58,7 +58,7 @@ KEYS = [FULL, READER, WRITER, REFUSED]
 
 def accounts() -> tuple[AccountSpec, ...]:
     """The gateway's own, and every session that is issued here."""
-    issued = [AccountSpec(*named(LABELS[role], n), PREFIXES[role]) for role in LABELS for n in range(1, 6)]
+    issued = [AccountSpec(*named(LABELS[role], n), PREFIXES[role]) for role in LABELS for n in range(1, 10)]
     return OWN, *issued
 
 

@@ -147,6 +147,15 @@ def test_an_object_that_was_overwritten_is_the_clients_own_answer(start: Start) 
     assert [(one.account, one.status) for one in seen(r)] == [(CLIENT.access_key, 206)]
 
 
+def test_a_304_that_names_another_generation_is_no_proof_and_causes_no_request_of_ours(start: Start) -> None:
+    r = start()
+    warm(r, (0, 3 * MIB))
+    r.origin.control.fault("etag", count=1, value='"other"')
+    answer = r.get("o", f"bytes=0-{4 * MIB - 1}")
+    assert (answer.status, answer.body) == (206, content("o", 0, 4 * MIB))
+    assert [(one.account, one.status) for one in seen(r)] == [(CLIENT.access_key, 304), (CLIENT.access_key, 206)]
+
+
 def test_an_object_that_is_overwritten_after_the_proof_is_asked_for_again_by_the_client(start: Start) -> None:
     r = start()
     warm(r, (0, 3 * MIB))
