@@ -28,6 +28,7 @@ from fastcache._core.access_keys import AccessKeys
 from fastcache._core.sha256 import IMPLEMENTATIONS, implementation, use
 from fastcache._core.sigv4 import Verifier
 from fastcache.load.heads import CLIENTS, Signer, request_head
+from fastcache.protocol import sigv4
 from fastcache.protocol.sigv4 import EMPTY_SHA256, Credentials, presign, sign
 
 ONE = verifier()
@@ -207,6 +208,17 @@ def test_an_x_amz_field_that_was_added_is_refused(name: bytes) -> None:
     for one in (signed("curl"), presigned()):
         assert ONE.verified(one, NOW) is not None
         assert opinions(ONE, one.replace(b"\r\n\r\n", b"\r\n" + name + b": enabled\r\n\r\n")) == (None, None)
+
+
+def test_a_scope_of_another_day_than_the_requests_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    yesterday = sigv4.format_timestamp(NOW - 86400)[:8]
+    with monkeypatch.context() as patch:
+        scope = sigv4.Scope
+        patch.setattr(sigv4, "Scope", lambda date, *rest: scope(yesterday, *rest))
+        wrong = made(((b"Host", b"h"),)), presigned()
+    for one in wrong:
+        assert yesterday in one
+        assert opinions(ONE, one) == (None, None)
 
 
 def test_names_that_are_not_in_order_or_not_there_or_not_all_are_refused() -> None:
