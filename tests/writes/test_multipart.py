@@ -340,6 +340,25 @@ def test_what_is_staged_is_bounded(reader: Start) -> None:
     assert_from_the_origin(r, "o")
 
 
+def test_an_upload_of_which_a_part_was_lost_keeps_no_other(reader: Start) -> None:
+    """None that is there, and none that comes later: it cannot become an object here."""
+    r = reader(*NONE, "--cache-size", "48MiB")
+    parts = parts_of("o", 4)
+    upload = Multipart(r, "o")
+    for number in (1, 2):
+        assert upload.put(number, parts[number]).status == 200
+    wait_for_uploads(r, "part", 2)
+    too_much = FRAMINGS["unknown-length"](r, upload.target(3).removeprefix("/bkt/"), parts[3])
+    answer = exchange(r.proxy.endpoint, bytes(too_much), method=b"PUT")
+    upload.etags[3] = answer.get(b"etag") or b""
+    wait_until(lambda: nothing_staged(r), 20, "the parts are gone")
+    assert upload.put(4, parts[4]).status == 200
+    wait_until_stored(r)
+    assert nothing_staged(r)
+    assert upload.complete().status == 200
+    assert_from_the_origin(r, "o")
+
+
 def test_an_overlapping_put_makes_a_completion_publish_nothing(reader: Start) -> None:
     r = reader(*NONE)
     parts = parts_of("o", 2)
