@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,19 +77,31 @@ async def test_only_what_is_here_whole_under_its_etag_and_in_order_is_found(make
         piece.write_bytes(held)
 
 
-async def test_what_is_staged_again_while_it_is_looked_around_stays_counted(make_host: Callable[..., Host]) -> None:
+async def test_what_is_staged_again_while_it_is_looked_around_stays_counted(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A look that found an upload gone must not forget a part that came meanwhile."""
     host = make_host()
     one, two = host.worker(1), host.worker(2)
-    for number in range(1, 20):
-        await keep(one, number, 4096)
-        await two.store.uploads.discard(UPLOAD)
-        looking = one.store._disk.spawn(one.store.uploads._look_around(), "look")
-        await keep(one, number, 4096)
-        await looking
-        assert one.store.staging.used >= 4096
-        await one.store.uploads.discard(UPLOAD)
-        assert one.store.staging.used == 0
+    look_at, listed, go_on = one.store._disk.files.uploads, threading.Event(), threading.Event()
+
+    def slowly() -> dict[bytes, int]:
+        found = look_at()
+        listed.set()
+        assert go_on.wait(20)
+        return found
+
+    await keep(one, 1, 4096)
+    await two.store.uploads.discard(UPLOAD)
+    monkeypatch.setattr(one.store._disk.files, "uploads", slowly)
+    looking = one.store._disk.spawn(one.store.uploads._look_around(), "look")
+    await asyncio.to_thread(listed.wait)
+    await keep(one, 2, 4096)
+    go_on.set()
+    await looking
+    assert one.store.staging.used >= 4096
+    await one.store.uploads.discard(UPLOAD)
+    assert one.store.staging.used == 0
 
 
 @pytest.mark.parametrize("alive", [True, False])
