@@ -19,6 +19,7 @@
 #
 #   GENERATIONS  word 0: how many origin requests were sent by all processes. Then 2^20 words by object digest: which
 #             generation the latest of them brought whose answer was taken, and its number (generations.pyx).
+#   CLAIMS    what each worker asks the origin for and stores just now (fill_claims.pxd). Hints.
 #
 # All words are 64-bit, aligned, and accessed as atomics.h says. Nothing is ever freed or moved while the memory exists.
 #
@@ -50,6 +51,7 @@ cdef extern from "shared.h" nogil:
         FC_SECTION_NAMES
         FC_SECTION_NUMBERS
         FC_SECTION_GENERATIONS
+        FC_SECTION_CLAIMS
         FC_GENERATIONS
         CELL_BYTES
         CELL_ACKNOWLEDGED

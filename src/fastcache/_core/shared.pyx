@@ -17,6 +17,10 @@ from fastcache._core.fences cimport checked, fc_load, fc_raise, fc_store, fc_str
 from fastcache._core.fences import Fences
 from fastcache._core.names import NAMES_BYTES
 
+cdef extern from "fill_claims.h" nogil:
+    ctypedef struct fc_claims:
+        uint64_t tickets
+
 
 class Cell(enum.IntEnum):
     """The words of a place. Written by the process that has it, but for those that say otherwise."""
@@ -58,6 +62,7 @@ def create(Py_ssize_t places, Py_ssize_t number_bytes):
         FC_SECTION_NAMES: NAMES_BYTES,
         FC_SECTION_NUMBERS: places * whole_pages(number_bytes),
         FC_SECTION_GENERATIONS: (1 + FC_GENERATIONS) * sizeof(uint64_t),
+        FC_SECTION_CLAIMS: sizeof(fc_claims),
     }
     table = []
     for section in range(FC_SECTIONS):
