@@ -81,7 +81,7 @@ async def nothing_is_left(proxy: Embedded) -> None:
     assert (frontend.in_flight, frontend.reactor.parked(), len(frontend._channels)) == (0, 0, 0)
     assert (ctx.requests_in_flight, ctx.window_budget.used, ctx.window_budget.fills) == (0, 0, 0)
     assert (ctx.flights._leaders, ctx.flights._provers, ctx.flights._fills) == ({}, {}, {})
-    assert (store.stats().fills, store._write_behind) == (0, 0)
+    assert (store.stats().fills, store._fills.write_behind) == (0, 0)
     for entry in store._entries.values():
         assert (entry.users, entry.doomed) == (0, [])
         assert not any(extent.is_read for extent in entry.extents)

@@ -64,6 +64,7 @@ def with_everything() -> Metrics:
     metrics.store_corrupt_file()
     metrics.store_io_error()
     metrics.store_write_dropped()
+    metrics.claim_refused()
     metrics.client_connections(2, 1)
     metrics.refused("host")
     metrics.hit_branch("answered", 5)
@@ -107,7 +108,7 @@ def test_every_report_is_rendered_with_its_value() -> None:
     assert values["fastcache_open_connections", ()] == 7
     once = (
         "origin_connections_opened fills_started followers fills_detached store_commits store_corrupt_files "
-        "store_io_errors store_dropped_writes client_connections_closed "
+        "store_io_errors store_dropped_writes fill_claims_refused client_connections_closed "
         "access_log_dropped access_log_errors"
     )
     assert {name: values[f"fastcache_{name}_total", ()] for name in once.split()} == dict.fromkeys(once.split(), 1)

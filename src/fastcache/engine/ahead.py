@@ -23,7 +23,7 @@ from fastcache.engine.fill import Fill
 from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import ask_again_alone
 from fastcache.engine.gaps import not_under_way
-from fastcache.engine.spans import Ask, Request
+from fastcache.engine.span_source import Ask, Request
 from fastcache.errors import FastcacheError
 from fastcache.model import Generation, Headers, HeadRecord, Interval
 from fastcache.policy.read_request import CONDITION_FIELDS, ReadRequest

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from fastcache.engine.byteranges import open_ranges
 from fastcache.engine.context import Context
-from fastcache.engine.fill import Fill, FillEndedError
+from fastcache.engine.fill import Fill
+from fastcache.engine.follower import FillEndedError
 from fastcache.engine.gaps import find_gaps, usable_fills
-from fastcache.engine.serving import ExtentSource, FillSource, PiecedSource, Source
+from fastcache.engine.sources import ExtentSource, PiecedSource, Source, follow
 from fastcache.errors import StorageError
 from fastcache.model import HeadRecord, Interval
 from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
 from fastcache.storage.entry import Entry
+from fastcache.storage.neighbour_fill import NeighbourFill
 from fastcache.storage.store import Store
 
 _log = logging.getLogger("fastcache.engine.basis")
@@ -118,7 +120,7 @@ async def _follow(
         return None
     for fill in usable_fills(ctx, read, record):
         if fill.interval.contains(interval) and fill.brings(interval, ctx.follow_wait):
-            return Basis(record, answer, FillSource(ctx, read.object_id, fill, interval), followed=_joined(ctx, fill))
+            return Basis(record, answer, follow(ctx, read.object_id, fill, interval), followed=_joined(ctx, fill))
     gaps = await find_gaps(ctx, store, entry, read)
     if gaps is None:
         return None
@@ -133,7 +135,7 @@ async def _follow(
     return Basis(record, answer, source, followed=any(followed))
 
 
-def _joined(ctx: Context, fill: Fill) -> bool:
+def _joined(ctx: Context, fill: Fill | NeighbourFill) -> bool:
     """Count a follower. One of a fill whose bytes are all here, and only not committed yet, is a hit like any other."""
     if fill.complete:
         return False

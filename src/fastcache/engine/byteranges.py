@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.gaps import open_extents
-from fastcache.engine.serving import AbortedAnswerError, PiecedSource
+from fastcache.engine.sources import AbortedAnswerError, PiecedSource
 from fastcache.errors import StorageError
 from fastcache.model import HeadRecord, Interval
 from fastcache.policy.byteranges import Multipart, multipart

@@ -14,7 +14,7 @@ from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import ask, relay
 from fastcache.engine.reads import handle_read
 from fastcache.engine.resuming import resume_read
-from fastcache.engine.serving import AbortedAnswerError
+from fastcache.engine.sources import AbortedAnswerError
 from fastcache.engine.unsafe import handle_unsafe
 from fastcache.errors import FastcacheError, RequestError, StorageError, UpstreamError
 from fastcache.model import HeadRecord, Result

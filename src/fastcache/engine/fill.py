@@ -21,34 +21,21 @@ from collections import deque
 from collections.abc import Callable
 
 from fastcache.engine.fill_limits import FillLimits, FillMetrics, WindowBudget
-from fastcache.engine.signal import Signal
+from fastcache.engine.follower import Follower
 from fastcache.errors import StorageError, UpstreamError, UpstreamSurplusError
 from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
+from fastcache.signal import Signal
 from fastcache.storage.writer import FillWriter
 from fastcache.upstream.response import Response
 
 _log = logging.getLogger("fastcache.engine.fill")
 
-_PACE_FLOOR = 0.1
-"""Seconds of a transfer before which its first burst says little about its pace."""
+_PACE_FLOOR = 0.1, 32 << 20
+"""Seconds for which the first burst says little about a transfer's pace; bytes a second it is thought to have then."""
 _STALL_DROP = 5.0
 """Seconds a follower may hold others up in detached mode before it is dropped."""
-
-
-class FillEndedError(UpstreamError):
-    """The fill stopped before the byte a follower waits for."""
-
-
-class Follower:
-    """One reader's place in a fill. ``position`` is the absolute offset of the next byte it needs."""
-
-    __slots__ = ("dropped", "end", "moved_at", "position")
-
-    def __init__(self, interval: Interval, now: float) -> None:
-        self.position = interval.start
-        self.end = interval.end
-        self.moved_at = now
-        self.dropped = False
+_LOOKS_ELSEWHERE = 0.01, 0.2
+"""Seconds between two looks at how far readers in other workers are, while there are some and while there are none."""
 
 
 class Fill:
@@ -185,8 +172,8 @@ class Fill:
         while True:
             if not self._followers and not self._lingers():
                 return False
-            if self._followers and self.watermark - self._fastest() >= self._limits.lead:
-                await self._moved.wait()
+            if self._is_far_ahead():
+                await self._moved.wait(self._until_next_look())
                 continue
             if self._window_bytes < self._budget.limit(self._limits.window):
                 return True
@@ -202,19 +189,30 @@ class Fill:
                 continue
             await self._moved.wait(left)
 
+    def _is_far_ahead(self) -> bool:
+        elsewhere = self._read_elsewhere()
+        places = [follower.position for follower in self._followers] + ([] if elsewhere is None else [elsewhere])
+        return bool(places) and self.watermark - max(places) >= self._limits.lead
+
+    def _read_elsewhere(self) -> int | None:
+        """How far the fastest reader in another worker is; they read our files, so that those must not lag behind."""
+        return None if self._writer is None else self._writer.read_elsewhere(self._loop.time())
+
+    def _until_next_look(self) -> float | None:
+        claimed = self._writer is not None and self._writer.claim is not None
+        return _LOOKS_ELSEWHERE[self._read_elsewhere() is None] if claimed else None
+
     def _lingers(self) -> bool:
         now = self._loop.time()
+        if self._read_elsewhere() is not None:
+            self._alone_since = None
+            return True
         if self._alone_since is None:
             self._alone_since, self._alone_from = now, self.watermark
-        if self._writer is None:
-            return False  # nobody would ever see these bytes
-        return (
+        return self._writer is not None and (  # else nobody would ever see these bytes
             self.watermark - self._alone_from < self._limits.linger_bytes
             and now - self._alone_since < self._limits.linger
         )
-
-    def _fastest(self) -> int:
-        return max(follower.position for follower in self._followers)
 
     def _slowest(self) -> int:
         return min((f.position for f in self._followers if not f.dropped), default=self.watermark)
@@ -223,7 +221,7 @@ class Fill:
         if len(self._followers) < 2:
             return
         slowest = self._slowest()
-        if slowest == self._fastest():
+        if slowest == max(follower.position for follower in self._followers):
             return
         for follower in self._followers:
             if follower.position == slowest and now - follower.moved_at > _STALL_DROP:
@@ -265,7 +263,7 @@ class Fill:
                 if not batch:
                     if self.ended:
                         break
-                    await self.progress.wait()
+                    await self.progress.wait(self._until_next_look() if self._unwritten_bytes else None)
                     continue
                 await writer.write(self._write_offset, batch)
                 self._write_offset += sum(len(piece) for piece in batch)
@@ -291,7 +289,7 @@ class Fill:
             self._budget.limit(self._limits.window) // 2
         )  # the other half takes what comes meanwhile
         if self._unwritten_bytes < wanted:
-            if not self.ended:
+            if not self.ended and (not self._unwritten_bytes or self._read_elsewhere() is None):
                 return []
             wanted = self._unwritten_bytes
         elif writer.is_small:
@@ -354,8 +352,10 @@ class Fill:
             return False
         if ahead <= self._limits.window:
             return True
-        took = max(_PACE_FLOOR, self._loop.time() - self._begun)
-        return ahead * took <= within * (self.watermark - self.interval.start)
+        took, came = self._loop.time() - self._begun, self.watermark - self.interval.start
+        if took < _PACE_FLOOR[0]:
+            took, came = 1.0, _PACE_FLOOR[1]
+        return ahead * took <= within * came
 
     def advanced(self, follower: Follower, count: int) -> None:
         """The follower took ``count`` bytes."""

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
 
+from fastcache._core.fill_claims import Claim
 from fastcache.engine.channel import ClientGoneError
+from fastcache.engine.elsewhere import Elsewhere, NeighbourLeader
 from fastcache.engine.fill import Fill
 from fastcache.model import Interval, ObjectId
 from fastcache.policy.read_request import ReadRequest
+from fastcache.storage.neighbour_fill import NeighbourFill
 
 _NO_WAIT = 2.0
 """Seconds for which nobody waits for a leader after one whose answer could not be followed."""
@@ -23,14 +26,19 @@ def overlap(left: Interval, right: Interval) -> bool:
 class Leader:
     """A request on its way to the origin; its head releases everyone who waits, all at once."""
 
-    __slots__ = ("_done", "_flights", "object_id", "read", "sent")
+    __slots__ = ("_done", "_flights", "claim", "object_id", "read", "sent")
 
-    def __init__(self, flights: Flights, object_id: ObjectId, read: ReadRequest, *, sent: bool = False) -> None:
+    def __init__(
+        self, flights: Flights, object_id: ObjectId, read: ReadRequest, *, sent: bool = False,
+        claim: Claim | None = None,
+    ) -> None:  # fmt: skip
         self._flights = flights
         self.object_id = object_id
         self.read = read
         self.sent = sent
         """Its request is on its way, and asks for just what ``read`` says."""
+        self.claim = claim
+        """What tells other workers of it."""
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __enter__(self) -> Leader:
@@ -44,7 +52,15 @@ class Leader:
         """The head is here (or never will be)."""
         if not self._done.done():
             self._done.set_result(None)
+            if self.claim is not None:
+                self.claim.end()
             self._flights.landed(self, followable=followable)
+
+    def note_sent(self) -> None:
+        """Its request goes out now, for just what ``read`` says."""
+        self.sent = True
+        if self.claim is not None:
+            self.claim.note_sent()
 
     @property
     def landed(self) -> bool:
@@ -66,10 +82,13 @@ class Flights:
         self._storing: dict[bytes, set[asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._behind: set[asyncio.Task[None]] = set()
+        self.elsewhere: Elsewhere | None = None
+        """Other workers of this host; None where there can be none."""
 
     def lead(self, object_id: ObjectId, read: ReadRequest, *, sent: bool = False) -> Leader:
         """Announce a request to the origin that others may wait for; ``sent`` if it goes out now."""
-        leader = Leader(self, object_id, read, sent=sent)
+        claim = None if self.elsewhere is None else self.elsewhere.announce(read, sent=sent)
+        leader = Leader(self, object_id, read, sent=sent, claim=claim)
         self._leaders.setdefault(object_id.digest, []).append(leader)
         return leader
 
@@ -114,34 +133,50 @@ class Flights:
                 self._no_wait.clear()
             self._no_wait[digest] = asyncio.get_running_loop().time() + _NO_WAIT
 
-    def leader_for(self, read: ReadRequest) -> Leader | None:
-        """A request under way whose answer would hold every byte of this one's."""
-        for leader in self._awaitable(read.object_id.digest):
+    def leader_for(self, read: ReadRequest) -> Leader | NeighbourLeader | None:
+        """A request under way, here or in another worker, whose answer would hold every byte of this one's."""
+        digest = read.object_id.digest
+        if not self._is_followable(digest):
+            return None
+        for leader in self._leaders.get(digest, ()):
             if read.is_within(leader.read):
                 return leader
-        return None
+        return None if self.elsewhere is None else self.elsewhere.leader_for(read)
 
     def asked_for(
-        self, object_id: ObjectId, intervals: Iterable[Interval], *, before: Leader | None = None
-    ) -> Leader | None:
+        self, object_id: ObjectId, intervals: Iterable[Interval], *, before: Leader | None = None, unsent: bool = False
+    ) -> Leader | NeighbourLeader | None:
         """A request that was sent and will bring some of the bytes in ``intervals``; only one that was announced
-        ``before``, so that no two wait for each other."""
+        ``before``, so that no two wait for each other. In other workers also one that is about to be, where ``unsent``
+        says so: for those who have announced nothing that others wait for."""
         wanted = tuple(intervals)
-        for leader in self._awaitable(object_id.digest):
+        if not wanted or not self._is_followable(object_id.digest):
+            return None
+        for leader in self._leaders.get(object_id.digest, ()):
             if leader is before:
-                return None
+                break
             if leader.sent and any(leader.read.touches(interval) for interval in wanted):
                 return leader
-        return None
+        if self.elsewhere is None or (before is not None and before.claim is None):
+            return None
+        return self.elsewhere.asked_for(object_id, wanted, None if before is None else before.claim, unsent=unsent)
 
-    def _awaitable(self, digest: bytes) -> Iterable[Leader]:
-        """The leaders of an object whose answers can be followed, as far as that is known."""
+    def is_first(self, leader: Leader, lacking: Iterable[Interval]) -> bool:
+        """Whether no other worker was there before with a request, or a fill, that brings what this one asks for; or
+        with a request for some of what is ``lacking``, where only that would be asked for."""
+        if self.elsewhere is None or leader.claim is None or not self._is_followable(leader.object_id.digest):
+            return True
+        return self.elsewhere.is_first(leader.read, leader.claim, tuple(lacking))
+
+    def _is_followable(self, digest: bytes) -> bool:
+        """Whether answers about an object can be followed, as far as that is known."""
         until = self._no_wait.get(digest)
-        if until is not None:
-            if asyncio.get_running_loop().time() < until:
-                return ()
-            del self._no_wait[digest]
-        return self._leaders.get(digest, ())
+        if until is None:
+            return True
+        if asyncio.get_running_loop().time() < until:
+            return False
+        del self._no_wait[digest]
+        return True
 
     def add(self, fill: Fill) -> None:
         """Make a fill known until it has ended and is stored."""
@@ -181,9 +216,10 @@ class Flights:
             return True
         return any(overlap(fill.interval, interval) for fill in self.fills_of(object_id))
 
-    def fills_of(self, object_id: ObjectId) -> tuple[Fill, ...]:
-        """Fills of an object, oldest first."""
-        return tuple(self._fills.get(object_id.digest, ()))
+    def fills_of(self, object_id: ObjectId) -> tuple[Fill | NeighbourFill, ...]:
+        """Fills of an object, oldest first, ours before those of other workers."""
+        ours = tuple(self._fills.get(object_id.digest, ()))
+        return ours if self.elsewhere is None else ours + self.elsewhere.fills_of(object_id)
 
     async def settled(self, object_id: ObjectId, interval: Interval, seconds: float) -> None:
         """Wait until the fills of some of ``interval`` whose transfer has ended, and uploads, are committed, at most

@@ -11,15 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fastcache.engine.context import Context
+from fastcache.engine.elsewhere import NeighbourLeader
 from fastcache.engine.fill import Fill
 from fastcache.engine.flights import Leader
-from fastcache.engine.serving import VERIFY_AHEAD, ExtentSource, FillSource
+from fastcache.engine.sources import VERIFY_AHEAD, ExtentSource, FillSource, NeighbourSource, follow
 from fastcache.errors import StorageError
 from fastcache.model import HeadRecord, Interval
 from fastcache.policy.local_answer import LocalAnswer, answer_locally, can_answer
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.widening import merged, remaining, widened
 from fastcache.storage.entry import Entry
+from fastcache.storage.neighbour_fill import NeighbourFill
 from fastcache.storage.store import Store
 
 
@@ -28,7 +30,7 @@ class Piece:
     """A stretch of an answer: at hand in ``source``, or to be had out of ``span``."""
 
     interval: Interval
-    source: ExtentSource | FillSource | None = None
+    source: ExtentSource | FillSource | NeighbourSource | None = None
     span: Interval | None = None
 
 
@@ -40,7 +42,7 @@ class Gaps:
     record: HeadRecord
     answer: LocalAnswer
     pieces: list[Piece] = field(default_factory=list)
-    followed: tuple[Fill, ...] = ()
+    followed: tuple[Fill | NeighbourFill, ...] = ()
     """Fills of others that bring some of it."""
 
     @property
@@ -83,17 +85,24 @@ async def find_gaps(ctx: Context, store: Store, entry: Entry, read: ReadRequest)
     return gaps
 
 
-def awaited_leader(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Leader | None:
+def awaited_leader(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Leader | NeighbourLeader | None:
     """Somebody who is asking for all of the answer or, where only what is missing would be asked for, for some of
     that."""
     leader = ctx.flights.leader_for(read)
-    record = entry.head
-    if leader is not None or record is None or not read.may_ask_for_part:
+    if leader is not None:
         return leader
+    return ctx.flights.asked_for(read.object_id, lacking(ctx, store, entry, read), unsent=True)
+
+
+def lacking(ctx: Context, store: Store, entry: Entry | None, read: ReadRequest) -> list[Interval]:
+    """What is not stored of the answer, where only that would be asked for; empty where that cannot be told."""
+    record = None if entry is None else entry.head
+    if entry is None or record is None or not read.may_ask_for_part:
+        return []
     if not can_answer(read, record, allow_kms=ctx.allow_kms):
-        return None
+        return []
     interval = answer_locally(read, record).interval
-    return None if interval is None else ctx.flights.asked_for(read.object_id, store.missing(entry, interval))
+    return [] if interval is None else store.missing(entry, interval)
 
 
 def _lay_out(
@@ -116,7 +125,7 @@ def _lay_out(
     followed = []
     for share, fill in shares:
         for interval in remaining(clipped(share, wanted), spans):
-            pieces.append(Piece(interval, FillSource(ctx, read.object_id, fill, interval)))
+            pieces.append(Piece(interval, follow(ctx, read.object_id, fill, interval)))
             followed.append(fill)
     pieces.sort(key=lambda piece: piece.interval)
     return Gaps(record, answer, pieces, tuple(followed))
@@ -127,7 +136,7 @@ def clipped(span: Interval, wanted: Interval) -> Interval:
     return Interval(max(span.start, wanted.start), min(span.end, wanted.end))
 
 
-def usable_fills(ctx: Context, read: ReadRequest, record: HeadRecord) -> list[Fill]:
+def usable_fills(ctx: Context, read: ReadRequest, record: HeadRecord) -> list[Fill | NeighbourFill]:
     """Fills of this very generation that no write has overtaken, oldest first."""
     return [
         fill
@@ -136,9 +145,11 @@ def usable_fills(ctx: Context, read: ReadRequest, record: HeadRecord) -> list[Fi
     ]
 
 
-def _shared_out(missing: list[Interval], fills: Iterable[Fill], within: float) -> list[tuple[Interval, Fill]]:
+def _shared_out(
+    missing: list[Interval], fills: Iterable[Fill | NeighbourFill], within: float
+) -> list[tuple[Interval, Fill | NeighbourFill]]:
     """What of ``missing`` each fill brings, the next byte of it within so many seconds."""
-    shares: list[tuple[Interval, Fill]] = []
+    shares: list[tuple[Interval, Fill | NeighbourFill]] = []
     for fill in fills:
         left: list[Interval] = []
         for gap in missing:
@@ -152,7 +163,7 @@ def _shared_out(missing: list[Interval], fills: Iterable[Fill], within: float) -
     return shares
 
 
-def _left(missing: list[Interval], shares: list[tuple[Interval, Fill]]) -> list[Interval]:
+def _left(missing: list[Interval], shares: list[tuple[Interval, Fill | NeighbourFill]]) -> list[Interval]:
     brought = [interval for interval, _ in shares]
     return [gap for part in missing for gap in remaining(part, brought)]
 

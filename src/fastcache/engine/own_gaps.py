@@ -18,7 +18,8 @@ from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import ask_in_our_name_alone
 from fastcache.engine.gaps import Gaps, find_gaps
 from fastcache.engine.signing import Signer
-from fastcache.engine.spans import Ask, serve_with_gaps, span_fields
+from fastcache.engine.span_source import Ask, span_fields
+from fastcache.engine.spans import serve_with_gaps
 from fastcache.errors import RequestError, UpstreamError
 from fastcache.model import HeadRecord, Interval, ObjectId
 from fastcache.policy.admission import Admission

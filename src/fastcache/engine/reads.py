@@ -24,7 +24,7 @@ from fastcache.engine.completing import complete_and_serve
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.flights import Leader
-from fastcache.engine.gaps import awaited_leader
+from fastcache.engine.gaps import awaited_leader, lacking
 from fastcache.engine.heads import handle_head
 from fastcache.engine.judging import is_broken_part
 from fastcache.engine.leasing import offer_to
@@ -46,7 +46,8 @@ from fastcache.storage.store import Store
 _log = logging.getLogger("fastcache.engine.reads")
 
 _MAX_ATTEMPTS = 4
-"""Looks at the index per request: a corrupt extent, a leader awaited, a fill that ended, each cost one."""
+"""Looks at the index per request: a corrupt extent, a fill that ended, a worker that was there before, each cost one;
+leaders are waited for as long as there is patience."""
 
 
 async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:
@@ -55,13 +56,15 @@ async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: Read
         await handle_head(ctx, store, exchange, read)
         return
     deadline = ctx.clock.boot() + ctx.follow_wait
-    for _ in range(_MAX_ATTEMPTS):
+    attempts = 0
+    while attempts < _MAX_ATTEMPTS:
         entry = await store.lookup(read.object_id)
         basis = await find_basis(ctx, store, entry, read)
         try:
             if basis is not None:
                 if await _serve_basis(ctx, store, exchange, read, entry, basis, deadline):
                     return
+                attempts += 1
                 continue
             if read.ranges is not None:  # not all of them are here: the whole object, as S3 answers
                 read = replace(read, ranges=None)
@@ -70,13 +73,16 @@ async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: Read
             leader = awaited_leader(ctx, store, entry, read) if patience > 0 else None
             if leader is not None:
                 await leader.head_within(patience)
+                attempts = max(0, attempts - 1)  # who gave way to it did not look in vain
                 continue
         finally:
             if basis is not None:
                 basis.close()
         if await _lead(ctx, store, exchange, read):
             return
-    await _ask_alone(ctx, store, exchange, read)
+        attempts += 1
+    if not await _lead(ctx, store, exchange, read, only_first=False):
+        await _ask_alone(ctx, store, exchange, read)
 
 
 # ---- with a basis ----
@@ -128,8 +134,7 @@ async def _prove_and_serve(
 ) -> bool:
     if basis.answer.interval is None:
         # A 304, 412 or 416 of ours would rest on an unproven head: the origin gives those itself.
-        await _lead(ctx, store, exchange, read)
-        return True
+        return await _lead(ctx, store, exchange, read)
     if await complete_and_serve(ctx, store, exchange, read, basis, prover):
         return True
     origin = read.object_id.origin
@@ -213,17 +218,20 @@ async def _send_basis(
         offer_to(ctx.lessor, exchange, entry, basis.record, answer.interval)
 
 
-async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> bool:
+async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest, *, only_first: bool = True) -> bool:
     """Send the client's request as it is, or for what is missing, with others free to wait for its head. False: look
-    again, all of it came meanwhile."""
+    again, all of it came meanwhile, or another worker brings it."""
     if read.overrides:
         await _ask_alone(ctx, store, exchange, read)
         return True
     blocks = wide_read(ctx, read)
     with ctx.flights.lead(read.object_id, blocks) as leader:
+        if only_first and not await _is_first(ctx, store, read, leader):
+            leader.land(followable=True)
+            return False
         asked = None
         if read.may_ask_for_part:
-            answered = await lead_with_gaps(ctx, store, exchange, read, leader)
+            answered = await lead_with_gaps(ctx, store, exchange, read, leader, only_first=only_first)
             if answered is not None:
                 return answered
         elif ctx.gap_signer is not None:
@@ -231,7 +239,7 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
             if isinstance(outcome, bool):
                 return outcome
             asked = outcome
-        leader.sent = True
+        leader.note_sent()
         if asked is None and blocks is read:
             asked = await ask_origin(ctx, exchange, read, ())
         elif asked is None:
@@ -242,6 +250,14 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
                 asked = await ask_again(ctx, exchange, read, asked, remember=False)
         await take_answer(ctx, store, exchange, read, asked, None, leader)
     return True
+
+
+async def _is_first(ctx: Context, store: Store, read: ReadRequest, leader: Leader) -> bool:
+    """Whether no other worker is about to bring what is lacking, or has done so since we looked."""
+    entry = store.peek(read.object_id)
+    if not ctx.flights.is_first(leader, lacking(ctx, store, entry, read)):
+        return False
+    return entry is None or not await store.refresh_if_changed(entry)
 
 
 async def _ask_alone(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:

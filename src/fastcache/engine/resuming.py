@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
-from fastcache.engine.serving import AbortedAnswerError, continue_if_allowed, send_extents
+from fastcache.engine.serving import continue_if_allowed
+from fastcache.engine.sources import AbortedAnswerError, send_extents
 from fastcache.errors import UpstreamError
 from fastcache.model import HeadRecord, Interval, Result
 from fastcache.policy.local_answer import answer_locally

@@ -11,7 +11,8 @@ from fastcache.engine.flights import Leader
 from fastcache.engine.forwarding import relay
 from fastcache.engine.judging import judge_answer
 from fastcache.engine.lessons import forget_if_other, learn_from_refusal
-from fastcache.engine.serving import FillSource, Source, send_body
+from fastcache.engine.serving import send_body
+from fastcache.engine.sources import FillSource, Source
 from fastcache.model import HeadRecord, Interval, Result
 from fastcache.policy.cache_status import cache_status_headers
 from fastcache.policy.read_request import ReadRequest

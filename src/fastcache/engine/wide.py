@@ -10,7 +10,8 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.filling import begin_fill
 from fastcache.engine.flights import Leader
-from fastcache.engine.serving import FillSource, send_stored
+from fastcache.engine.serving import send_stored
+from fastcache.engine.sources import FillSource
 from fastcache.model import Interval, Result
 from fastcache.policy.local_answer import answer_locally
 from fastcache.policy.read_request import ReadRequest

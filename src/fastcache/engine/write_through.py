@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator
 from fastcache.engine.completing import complete_behind
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
-from fastcache.engine.signal import Signal
 from fastcache.errors import RequestError, StorageError
 from fastcache.model import FenceToken, HeadRecord
 from fastcache.policy.admission import Admission
@@ -30,6 +29,7 @@ from fastcache.policy.written import BodyPlan, PutPlan, plan_put
 from fastcache.protocol.aws_chunked import AwsChunkedDecoder, ChunkData
 from fastcache.protocol.responses import ResponseHead
 from fastcache.protocol.targets import S3Target
+from fastcache.signal import Signal
 from fastcache.storage.entry import Entry
 from fastcache.storage.staging import SMALL_BODY, StagedBody
 from fastcache.storage.store import Store

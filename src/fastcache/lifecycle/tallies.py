@@ -22,6 +22,7 @@ class StoreTally:
             StoreCounter.IO_ERRORS: lambda n: _times(n, metrics.store_io_error),
             StoreCounter.DISK_FULL: lambda n: _times(n, metrics.store_io_error),
             StoreCounter.WRITE_BEHIND_DROPPED: lambda n: _times(n, metrics.store_write_dropped),
+            StoreCounter.CLAIMS_REFUSED: lambda n: _times(n, metrics.claim_refused),
         }
 
     def count(self, counter: StoreCounter, amount: int = 1) -> None:

@@ -20,6 +20,7 @@ from fastcache._core.sigv4 import Verifier
 from fastcache.clock import SystemClock
 from fastcache.engine.ahead import ReadingAhead
 from fastcache.engine.context import Context
+from fastcache.engine.elsewhere import Elsewhere
 from fastcache.engine.fill_limits import FillLimits, WindowBudget
 from fastcache.engine.leasing import GRANTS, Lessor
 from fastcache.lifecycle.addresses import is_aws, url_of
@@ -139,6 +140,8 @@ async def _worker(settings: Settings, inherited: Inherited | None = None) -> Asy
         ctx.watcher = _read_ahead(settings, ctx)
         own = running_gap_signer(settings, clock, metrics, pool, make_pool)
         ctx.gap_signer = await stack.enter_async_context(own)
+        if isinstance(store, SharedStore):
+            ctx.flights.elsewhere = Elsewhere(store, ctx.follow_wait, ctx.flights.store_behind)
         stack.push_async_callback(ctx.flights.close)
         if inherited is not None and inherited.generations is not None:
             ctx.numbers = Numbers(inherited.generations)

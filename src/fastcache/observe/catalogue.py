@@ -79,6 +79,9 @@ STORE_IO_ERRORS = Counter("fastcache_store_io_errors_total", "System calls on th
 STORE_DROPPED = Counter(
     "fastcache_store_dropped_writes_total", "Small fills not stored because the write-behind buffer was full."
 )
+CLAIMS_REFUSED = Counter(
+    "fastcache_fill_claims_refused_total", "Transfers that other workers could not be told of: no room for one more."
+)
 LOG_LINES = Counter("fastcache_access_log_lines_total", "Access log lines written.")
 LOG_DROPPED = Counter(
     "fastcache_access_log_dropped_total", "Access log records lost: the buffer was full or the file failed."
@@ -104,6 +107,7 @@ PLAIN_COUNTERS = (
     STORE_CORRUPT,
     STORE_IO_ERRORS,
     STORE_DROPPED,
+    CLAIMS_REFUSED,
     LOG_LINES,
     LOG_DROPPED,
     LOG_ERRORS,

@@ -209,8 +209,10 @@ class Metrics:
         self._add(catalogue.STORE_IO_ERRORS.name)
 
     def store_write_dropped(self) -> None:
-        """A small fill was not stored because write-behind was full."""
         self._add(catalogue.STORE_DROPPED.name)
+
+    def claim_refused(self) -> None:
+        self._add(catalogue.CLAIMS_REFUSED.name)
 
     # -- access keys
 

@@ -20,7 +20,7 @@ from fastcache.engine.channel import ClientGoneError, PlainChannel
 from fastcache.engine.context import Context
 from fastcache.engine.dispatch import BegunAnswer, refuse, resume_answer, serve_request
 from fastcache.engine.hit_records import hit_records
-from fastcache.engine.serving import AbortedAnswerError
+from fastcache.engine.sources import AbortedAnswerError
 from fastcache.errors import RequestError
 from fastcache.protocol.requests import HeadLimits
 from fastcache.server.neighbours import Neighbours

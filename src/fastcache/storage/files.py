@@ -66,6 +66,12 @@ class Files(Loading):
         """A file in progress that was closed, for its header; the caller owns the descriptor."""
         return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root)
 
+    def open_to_read(self, path: str) -> int:
+        """A file in progress, perhaps another process's; the caller owns the descriptor."""
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # what sends from it must not read ahead on the loop
+        return fd
+
     def close_part(self, fd: int) -> None:
         """Close a file in progress; OSError when what was written to it may be lost."""
         os.close(fd)

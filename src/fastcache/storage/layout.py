@@ -80,6 +80,11 @@ def part_file(slot: int, sequence: int) -> str:
     return f"{FILLS}/{slot}-{sequence}.part"
 
 
+def part_number(path: str) -> int:
+    """The sequence number in the path of a file in progress."""
+    return int(path.rpartition("-")[2].removesuffix(".part"))
+
+
 def upload_directory(digest: bytes) -> str:
     """Holds the parts of an upload that is not complete yet."""
     return f"{FILLS}/{digest.hex()}"

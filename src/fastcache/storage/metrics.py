@@ -26,6 +26,8 @@ class StoreCounter(StrEnum):
     LEFTOVERS = "leftovers"
     """Files of an interrupted life that were removed."""
     VOID_MARKER_FAILED = "void_marker_failed"
+    CLAIMS_REFUSED = "claims_refused"
+    """Fills and requests that other workers could not be told of: there was no room for one more."""
 
 
 class StoreMetrics(Protocol):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 
+from fastcache._core.extent_codec import decode_head, encode_head
 from fastcache._core.fences import Fences
+from fastcache._core.fill_claims import Claim, FillClaims, Phase, Seen
 from fastcache._core.generations import Lesson
 from fastcache._core.shared import Cell
 from fastcache.clock import Clock
@@ -14,7 +17,9 @@ from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
 from fastcache.storage.directory import CacheDirectory
 from fastcache.storage.entry import Entry, Extent
 from fastcache.storage.io_threads import IoThreads
-from fastcache.storage.metrics import StoreMetrics
+from fastcache.storage.lookout import Lookout
+from fastcache.storage.metrics import StoreCounter, StoreMetrics
+from fastcache.storage.neighbour_fill import READ_AT_ONCE, NeighbourFill, OpenPart
 from fastcache.storage.reader import RangeReader
 from fastcache.storage.reconciling import lose
 from fastcache.storage.reports import Reports
@@ -44,6 +49,9 @@ class SharedStore(Store):
         self._generations = share.generations
         self._renewals: OrderedDict[bytes, tuple[FenceToken, FenceToken]] = OrderedDict()
         self._seen_evictions = self._memory.get(KEEPER, Cell.EVICTIONS)
+        self._claims = FillClaims(share.memory, share.owner)
+        self._neighbour_fills: dict[tuple[int, int], NeighbourFill] = {}
+        self.lookout = Lookout()
         self._watching = asyncio.get_running_loop().create_task(self._watch(), name="fastcache-watch")
 
     async def close(self) -> None:
@@ -54,9 +62,11 @@ class SharedStore(Store):
 
     # -- heads
 
-    def publish_head(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> FenceToken | None:
+    def publish_head(
+        self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int, *, at: float | None = None
+    ) -> FenceToken | None:
         agreed = self._agree(oid, record, token, sent)
-        published = None if agreed is None else super().publish_head(oid, record, agreed, sent)
+        published = None if agreed is None else super().publish_head(oid, record, agreed, sent, at=at)
         if published is None:
             self.forget_elsewhere(oid)
         return published
@@ -74,7 +84,10 @@ class SharedStore(Store):
     def begin_fill(
         self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int, interval: Interval
     ) -> FillWriter | None:
-        return super().begin_fill(oid, record, self._renewed(oid, token), sent, interval)
+        writer = super().begin_fill(oid, record, self._renewed(oid, token), sent, interval)
+        if writer is not None:
+            writer.claim = self._claim_fill(oid, writer)
+        return writer
 
     def forget_elsewhere(self, oid: ObjectId) -> None:
         if self._generations is not None:
@@ -107,7 +120,105 @@ class SharedStore(Store):
         before, after = self._renewals.get(oid.digest, (None, token))
         return after if before == token and self._fences.is_current(oid, after) else token
 
+    # -- fills of several workers
+
+    def claim(self, oid: ObjectId, asked: Interval) -> Claim | None:
+        """Tell the other workers of a request to the origin; None where there are none, or no room to."""
+        return self._told(self._claims.asking(oid.digest, *asked)) if self._claims.has_listeners() else None
+
+    def _claim_fill(self, oid: ObjectId, writer: FillWriter) -> Claim | None:
+        head, proof = writer.entry.head, writer.entry.validation
+        if head is None or proof is None or not self._claims.has_listeners():
+            return None
+        told = *writer.interval, encode_head(head), proof.token, proof.sent, proof.at
+        return self._told(self._claims.filling(oid.digest, *told))
+
+    def _told(self, claim: Claim | None) -> Claim | None:
+        if claim is None:
+            self._metrics.count(StoreCounter.CLAIMS_REFUSED)
+        return claim
+
+    def claims_of(self, oid: ObjectId) -> list[Seen]:
+        """What other workers claim of an object, or lately did, oldest first."""
+        return self._claims.of(oid.digest)
+
+    def is_current(self, oid: ObjectId, token: FenceToken) -> bool:
+        """Whether what was asked for under ``token`` is still to be believed."""
+        return self._fences.is_current(oid, token)
+
+    def fills_elsewhere(self, oid: ObjectId) -> list[NeighbourFill]:
+        """What other workers are storing of an object, and what those left behind that died at it."""
+        found = []
+        for seen in self._claims.of(oid.digest):
+            if seen.phase() in (Phase.FILLING, Phase.DEAD) and seen.head:
+                fill = self._neighbour_fills.get(seen.identity)
+                if fill is None:
+                    fill = self._see(seen)
+                if fill is not None:
+                    found.append(fill)
+        return found
+
+    def _see(self, seen: Seen) -> NeighbourFill | None:
+        try:
+            fill = NeighbourFill(seen, self._disk.files, self._io, self.lookout)
+        except CorruptFileError as error:
+            self._disk.note(error, "another worker's claim")
+            return None
+        self._neighbour_fills = {key: known for key, known in self._neighbour_fills.items() if not known.ended}
+        self._neighbour_fills[seen.identity] = fill
+        return fill
+
+    async def inherit(self, oid: ObjectId, fill: NeighbourFill) -> None:
+        """Commit what a dead process had written of a fill and not committed."""
+        fill.joined()
+        try:
+            async with fill.part_at(fill.watermark - 1) as part:
+                if part is not None:
+                    await self._store_part(oid, fill, part)
+        finally:
+            fill.left()
+
+    async def _store_part(self, oid: ObjectId, fill: NeighbourFill, part: OpenPart) -> None:
+        left = Interval(part.start, part.end)
+        writer = self.begin_fill(oid, fill.record, fill.token, fill.seen.request, left)
+        if writer is None:
+            return
+        try:
+            while left.length:
+                piece = await part.read(Interval(left.start, min(left.end, left.start + READ_AT_ONCE)))
+                if not piece:
+                    break
+                await writer.write(left.start, [memoryview(piece)])
+                left = Interval(left.start + len(piece), left.end)
+        except (OSError, StorageError) as error:
+            self._disk.note(error, "what another worker left behind")
+        finally:
+            await writer.finish()
+
+    def _learn(self, entry: Entry, oid: ObjectId) -> None:
+        """What another worker has had proved of an object that we know no proof of."""
+        for seen in reversed(self._claims.of(oid.digest)):
+            if seen.head and seen.phase() is not Phase.GONE and self._fences.is_current(oid, seen.token):
+                if entry.head is None or seen.request > entry.sent:
+                    with contextlib.suppress(CorruptFileError):
+                        record = decode_head(seen.head)
+                        super().publish_head(oid, record, seen.token, seen.request, at=seen.proved_at)
+                return
+
     # -- looking up
+
+    async def lookup(self, oid: ObjectId) -> Entry:
+        entry = await super().lookup(oid)
+        proof = entry.validation
+        if (proof is None or not self._fences.is_current(oid, proof.token)) and entry is self._entries.get(oid.digest):
+            self._learn(entry, oid)
+        return entry
+
+    async def refresh_if_changed(self, entry: Entry) -> bool:
+        if self._disk.knows(entry):
+            return False
+        await self.refresh(entry)
+        return True
 
     def _is_usable(self, entry: Entry) -> bool:
         """A proven head will do: it was the current one whatever lies on the disk. One that must be proven anyway had

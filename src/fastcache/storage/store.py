@@ -16,6 +16,7 @@ from fastcache.storage.disk import ObjectDisk
 from fastcache.storage.entry import Entry, Extent, Validation
 from fastcache.storage.evictor import Evictor
 from fastcache.storage.files import Files
+from fastcache.storage.fills import Fills
 from fastcache.storage.io_threads import IoThreads
 from fastcache.storage.metrics import NoMetrics, StoreCounter, StoreMetrics
 from fastcache.storage.pins import Pins
@@ -27,10 +28,9 @@ from fastcache.storage.sharing import Share, SharedSpace
 from fastcache.storage.space import Space
 from fastcache.storage.staging import Staging
 from fastcache.storage.uploads import Uploads
-from fastcache.storage.writer import SMALL_FILL, FillWriter
+from fastcache.storage.writer import FillWriter
 
 QUEUE_LIMIT = 4096
-MOST_FILLS = 4096
 PATIENCE = 2.0
 """Seconds a request waits for the disk before it goes on as a miss."""
 CLOSE_PATIENCE = 5.0
@@ -63,8 +63,7 @@ class Store:
         self._evictor = Evictor(self._disk)
         self._entries = self._disk.entries
         self._loading: dict[bytes, asyncio.Task[object]] = {}
-        self._fills: set[FillWriter] = set()
-        self._write_behind = 0
+        self._fills = Fills(self._disk, settings)
         self._forgotten_sent = 0
         self._scan: asyncio.Task[object] | None = None
         self._scanner = Scanner(self._disk, clock)
@@ -108,9 +107,7 @@ class Store:
         self.uploads.close()
         if self._scan is not None:
             self._scan.cancel()
-        if self._fills:
-            discards = {asyncio.ensure_future(fill.discard()) for fill in self._fills}
-            await asyncio.wait(discards, timeout=CLOSE_PATIENCE)
+        await self._fills.discard(CLOSE_PATIENCE)
         await self._space.close()
         await asyncio.wait({asyncio.ensure_future(self._disk.idle())}, timeout=CLOSE_PATIENCE)
         await asyncio.wait({asyncio.ensure_future(self._descriptors.close())}, timeout=CLOSE_PATIENCE)
@@ -156,6 +153,10 @@ class Store:
             loading = self._loading[digest] = self._disk.spawn_for(entry, self._load(entry), "fastcache-load")
         await asyncio.wait({loading}, timeout=PATIENCE)
 
+    async def refresh_if_changed(self, entry: Entry) -> bool:
+        """Read it again if another process has changed it since; whether it was."""
+        return False
+
     def _is_usable(self, entry: Entry) -> bool:
         """Whether what memory says of an object will do, without a look at the disk."""
         return True
@@ -193,8 +194,11 @@ class Store:
 
     # -- heads
 
-    def publish_head(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> FenceToken | None:
-        """Make ``record`` the object's head, proved now; the token that its bytes may be stored under, or None.
+    def publish_head(
+        self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int, *, at: float | None = None
+    ) -> FenceToken | None:
+        """Make ``record`` the object's head, proved now or ``at`` (CLOCK_BOOTTIME seconds); the token that its bytes
+        may be stored under, or None.
 
         ``sent`` is the number of the origin request that brought it: an answer to an earlier one than the last taken
         is refused unless it is of the current generation, and so is one asked for under a fence raised since.
@@ -220,7 +224,7 @@ class Store:
         else:
             self._disk.doom(entry, entry.extents.clear())
             entry.head = record
-        self._prove(entry, token, sent, self._clock.boot())
+        self._prove(entry, token, sent, self._clock.boot() if at is None else at)
         return token
 
     def validate(self, oid: ObjectId, token: FenceToken, sent: int, at: float) -> bool:
@@ -380,25 +384,7 @@ class Store:
             token = published
         elif not self._fences.is_current(oid, token):
             return None
-        if self._closed or not self._io.available or self._space.disk_is_full or len(self._fills) >= MOST_FILLS:
+        if self._closed or not self._io.available:
             self._metrics.count(StoreCounter.REFUSED_FILLS)
             return None
-        small = interval.length if interval.length <= SMALL_FILL else 0
-        if self._write_behind + small > self.settings.write_behind_limit:
-            self._metrics.count(StoreCounter.WRITE_BEHIND_DROPPED)
-            return None
-        entry = self._entry(oid)
-        generation = record.generation
-        extents = self.settings.extent_size
-        whose = (self._disk, entry, generation.tag, generation.size)
-        writer = FillWriter(*whose, token, interval, extents, self._fill_ended)
-        entry.users += 1
-        self._fills.add(writer)
-        self._write_behind += small
-        return writer
-
-    def _fill_ended(self, writer: FillWriter) -> None:
-        self._fills.discard(writer)
-        writer.entry.users -= 1
-        if writer.is_small:
-            self._write_behind -= writer.interval.length
+        return self._fills.begin(self._entry(oid), record.generation, token, interval)

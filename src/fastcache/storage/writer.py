@@ -7,8 +7,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastcache._core.extent_codec import data_offset_for
+from fastcache._core.fill_claims import Claim
 from fastcache.errors import StorageError
 from fastcache.model import FenceToken, Interval
+from fastcache.storage import layout
 from fastcache.storage.appending import Appender, Part, bytes_behind
 from fastcache.storage.commits import Commits
 from fastcache.storage.disk import ObjectDisk
@@ -17,6 +19,10 @@ from fastcache.storage.metrics import StoreCounter
 
 SMALL_FILL = 1 << 20
 """Fills up to this many bytes are gathered in memory and stored in one call, a whole object as one file."""
+
+
+_LOOKED_LATELY = 1.0
+"""Seconds since a reader elsewhere looked after which it counts as gone."""
 
 
 class FillWriter:
@@ -45,6 +51,8 @@ class FillWriter:
         self._appender = Appender(disk)
         self._failed = False
         self._closed = False
+        self.claim: Claim | None = None
+        """What tells other workers of it, if anything does."""
         self.is_small = interval.length <= SMALL_FILL
         self.written = interval.start
         """Absolute offset up to which the bytes are taken: a ``rotate`` makes all of them readable."""
@@ -77,7 +85,7 @@ class FillWriter:
             raise ValueError("bytes out of order or outside of the fill's interval")
         if self._failed or self._closed:
             raise StorageError("the fill is not stored any more")
-        if not self._commits.acceptable(self._entry, self._tag, self._token):
+        if not self._goes_on():
             self._failed = True
             raise StorageError("the object changed while it was being stored")
         if self.is_small:
@@ -85,6 +93,16 @@ class FillWriter:
             self.written += length
             return
         await self._run(self._write([block for block in blocks if len(block)]))
+
+    @property
+    def _outdated(self) -> bool:
+        return not self._commits.acceptable(self._entry, self._tag, self._token)
+
+    def _goes_on(self) -> bool:
+        """Bytes that nobody will find any more are written only for readers elsewhere whose answers have begun."""
+        return not self._outdated or (
+            not self.is_small and self.read_elsewhere(asyncio.get_running_loop().time()) is not None
+        )
 
     async def _run(self, work: Coroutine[Any, Any, object]) -> None:
         """Do ``work`` to its end even if the caller is cancelled: a thread may be at it."""
@@ -116,16 +134,21 @@ class FillWriter:
             covered = min(self._entry.extents.covered_until(self.written), self._interval.end)
             if covered > self.written:
                 skipped = min(covered - self.written, sum(len(block) for block in blocks))
-                self.written += skipped
+                self._advance(skipped)
                 return skipped
             await self._open_part()
         part = self._part
         assert part is not None
         taken = await self._appender.append(part, blocks)
-        self.written += taken
+        self._advance(taken)
         if part.start + part.length == part.limit:
             await self._commit_part()
         return taken
+
+    def _advance(self, count: int) -> None:
+        self.written += count
+        if self.claim is not None:
+            self.claim.note_written(self.written)
 
     async def _open_part(self) -> None:
         start = self.written
@@ -136,6 +159,8 @@ class FillWriter:
         path = self._disk.next_part()
         fd = await self._disk.io.run(self._disk.files.create_part, path)
         self._part = Part(path, fd, start, data_offset, limit)
+        if self.claim is not None:
+            self.claim.note_part(layout.part_number(path), start, data_offset)
 
     async def _commit_part(self) -> None:
         part, self._part = self._part, None
@@ -144,8 +169,18 @@ class FillWriter:
         if not part.length:
             await self._commits.discard_part(part)
             return
-        if not await self._commits.commit_part(self._entry, part, self._tag, self._token):
+        if not await self._commits.commit_part(self._entry, part, self._tag, self._token) and not (
+            self._outdated and self._goes_on()
+        ):
             self._failed = True
+        if self.claim is not None:
+            self.claim.note_part(0, 0, 0)
+
+    def read_elsewhere(self, now: float) -> int | None:
+        """How far the fastest reader in another worker is; None when none has looked lately. ``now`` is monotonic."""
+        if self.claim is None or self.claim.looked_at() < (now - _LOOKED_LATELY) * 1000:
+            return None
+        return min(self.claim.reached(), self._interval.end)
 
     async def rotate(self) -> None:
         """Make all bytes taken so far readable through ``open_range``."""
@@ -158,6 +193,8 @@ class FillWriter:
         try:
             if self.is_small:
                 await self._commit_buffer()
+                if self._entry.extents.cover(Interval(self._interval.start, self.written)) is not None:
+                    self._advance(0)
             else:
                 await self._commit_part()
         except (OSError, StorageError) as error:
@@ -201,6 +238,8 @@ class FillWriter:
                 await self._commits.discard_part(part)
         finally:
             self._buffered = []
+            if self.claim is not None:
+                self.claim.end()
             self._ended(self)
 
     async def _settled(self) -> None:
