@@ -32,11 +32,13 @@ http {{
 """
 _SLICES = """
   proxy_cache_path {directory}/slices levels=1:2 keys_zone=slices:16m max_size=10g inactive=1d use_temp_path=off;
+  upstream behind {{ server {origin}; keepalive 64; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096; {settings} slice 1m;
     location / {{
-      proxy_cache slices; proxy_cache_key $uri$slice_range; proxy_cache_valid 200 206 1d;
-      proxy_set_header Range $slice_range; proxy_http_version 1.1; proxy_pass http://{origin};
+      proxy_cache slices; proxy_cache_key $uri$slice_range; proxy_cache_valid 200 206 1d; proxy_cache_lock on;
+      proxy_set_header Range $slice_range; proxy_set_header Connection ""; proxy_http_version 1.1;
+      proxy_pass {scheme}://behind;
     }}
   }}
 """
@@ -60,11 +62,14 @@ def static_files(core: int, program: str, root: Path, directory: Path) -> Iterat
 
 
 @contextlib.contextmanager
-def slice_cache(core: int, program: str, origin: tuple[str, int], directory: Path) -> Iterator[Server]:
-    """A cache of slices of 1 MiB in front of ``origin``."""
+def slice_cache(
+    core: int, program: str, origin: tuple[str, int], directory: Path, *, scheme: str = "http"
+) -> Iterator[Server]:
+    """A cache of slices of 1 MiB in front of ``origin``, each fetched once for all who ask for it."""
     port = free_port()
     settings = STATIC["sendfile, nopush"]
-    site = _SLICES.format(directory=directory, port=port, settings=settings, origin=f"{origin[0]}:{origin[1]}")
+    behind = f"{origin[0]}:{origin[1]}"
+    site = _SLICES.format(directory=directory, port=port, settings=settings, origin=behind, scheme=scheme)
     with _process(core, program, directory, site, {"slice cache": port}) as servers:
         yield servers["slice cache"]
 

@@ -117,6 +117,7 @@ def fastcache(
     environment: Mapping[str, str] | None = None,
     ready: float = READY,
     module: Sequence[str] = ("fastcache", "serve"),
+    scheme: str = "http",
 ) -> Iterator[Server]:
     """``fastcache serve`` in front of ``behind``, its cache in a directory of its own below ``directory``.
 
@@ -124,7 +125,7 @@ def fastcache(
     the supervisor is in the way.
     """
     host, port = behind.address
-    command = [*under, sys.executable, "-m", *module, "-e", f"http://{host}:{port}", "-p", "0"]
+    command = [*under, sys.executable, "-m", *module, "-e", f"{scheme}://{host}:{port}", "-p", "0"]
     command += ["--admin-port", "0", "--cache-dir", str(directory / "cache"), "--log-level", "warning", *flags]
     allowed = is_allowed()
     if allowed:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from bench.cases.asking import revalidated
 from bench.cases.beside import beside
+from bench.cases.herd import herd
 from bench.cases.hits import hits
 from bench.cases.missing import misses
 from bench.cases.setup import Setup
@@ -32,6 +33,7 @@ def cases(setup: Setup) -> Iterator[Contest | Finding]:
     yield from revalidated(setup)
     yield from beside(setup)
     yield from misses(setup)
+    yield from herd(setup)
     yield from uploads(setup)
     yield from segment_sizes(setup)
     yield from several_workers(setup)

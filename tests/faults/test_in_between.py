@@ -12,10 +12,10 @@ from tests.harness.clients import boto3_client
 from tests.reads.conftest import content
 
 
-def test_what_leaves_the_cache_between_our_question_and_the_304_is_still_sent(shared: Start) -> None:
+def test_what_leaves_the_cache_between_our_question_and_the_304_is_still_sent(alone: Start) -> None:
     """The extents were opened before the origin was asked, so that neither others that need the room nor a removed file
     take them from the answer."""
-    r = shared("--cache-size", "6MiB")
+    r = alone("--cache-size", "6MiB")
     for key in ("small", "large"):
         size = 1000 if key == "small" else 2 * MIB
         r.origin.control.synthetic(r.bucket, key, size)

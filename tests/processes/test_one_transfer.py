@@ -78,6 +78,27 @@ def test_whole_objects(four: Front) -> None:
     assert four.proxy.metric("fastcache_followers_total") > 0
 
 
+@pytest.mark.slow
+def test_a_thousand_readers_of_a_whole_object(four: Front) -> None:
+    four.origin.control.synthetic("bkt", "thousand", SIZE)
+    herd(four, lambda client, _: read(four, client, "thousand", 0, SIZE, SIZE), readers=1000)
+    assert moved(four) == SIZE
+
+
+@pytest.mark.slow
+def test_a_thousand_objects(four: Front) -> None:
+    keys = [f"one-of-{number}" for number in range(1000)]
+    four.origin.control.synthetic("bkt", keys, 4096)
+    four.origin.control.settings(latency=0.005)
+
+    def ask(client: RawConnection, number: int) -> None:
+        for turn in range(len(keys)):
+            read(four, client, keys[(turn + number % 8) % len(keys)], 0, 4096, 4096)
+
+    herd(four, ask)
+    assert moved(four) == 4096 * len(keys)
+
+
 def test_objects_that_are_stored_at_their_end(four: Front) -> None:
     keys = [f"small-{number}" for number in range(20)]
     four.origin.control.synthetic("bkt", keys, 100_000)

@@ -12,6 +12,7 @@ from tests.storage.conftest import MIB, Bench, eventually, oid, pattern
 from tests.storage.test_shared import Host, make_host
 from tests.storage.test_staging import headerless, read
 
+from fastcache.errors import StorageError
 from fastcache.model import Generation, Interval
 from fastcache.storage.uploads import NamedPart, upload_digest
 
@@ -51,6 +52,22 @@ async def test_what_two_staged_a_third_completes_and_nobody_goes_on_counting_it(
     assert uploads_in(host.settings.directory) == []
     await eventually(lambda: one.store.staging.used == two.store.staging.used == 0)
     await eventually(lambda: host.answered_for(1) == host.answered_for(2) == 0)
+
+
+async def test_uploads_through_all_workers_together_take_a_quarter_of_the_cache(make_host: Callable[..., Host]) -> None:
+    host = make_host(capacity=8 * SIZE)
+    one, two = host.worker(1), host.worker(2)
+    await keep(one, 1)
+    assert two.store.staging.begin(SIZE + 1) is None
+    body = two.store.staging.begin(None)
+    assert body is not None
+    with pytest.raises(StorageError, match="too much is being written"):
+        await body.write([memoryview(pattern("long", SIZE + 1))])
+    await body.discard()
+    await keep(two, 2)
+    assert one.store.staging.begin(1) is None
+    await one.store.uploads.discard(UPLOAD)
+    assert two.store.staging.begin(SIZE) is not None
 
 
 async def test_only_what_is_here_whole_under_its_etag_and_in_order_is_found(make_host: Callable[..., Host]) -> None:

@@ -348,7 +348,7 @@ def test_an_upload_of_which_a_part_was_lost_keeps_no_other(reader: Start) -> Non
     for number in (1, 2):
         assert upload.put(number, parts[number]).status == 200
     wait_for_uploads(r, "part", 2)
-    too_much = FRAMINGS["unknown-length"](r, upload.target(3).removeprefix("/bkt/"), parts[3])
+    too_much = FRAMINGS["unknown-length"](r, upload.target(3).removeprefix(f"/{r.bucket}/"), parts[3])
     answer = exchange(r.proxy.endpoint, bytes(too_much), method=b"PUT")
     upload.etags[3] = answer.get(b"etag") or b""
     wait_until(lambda: nothing_staged(r), 20, "the parts are gone")

@@ -24,7 +24,7 @@ CACHE = ("--cache-size", "96MiB")
 def workers(reader: Start, request: pytest.FixtureRequest) -> Iterator[Workers]:
     """Two that answer without asking, four that ask."""
     mode = NONE if request.param == 2 else ()
-    with each_worker(reader("--workers", str(request.param), *mode, *CACHE)) as made:
+    with each_worker(reader("--workers", str(request.param), *mode, *CACHE, own=True)) as made:
         assert len(made) == request.param
         yield made
 

@@ -20,7 +20,8 @@ enum {
     CELL_CONNECTIONS,
     CELL_HANDED,
     CELL_TAKEN,
-    CELL_EVICTIONS
+    CELL_EVICTIONS,
+    CELL_STAGED
 };
 
 enum {

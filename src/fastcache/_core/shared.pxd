@@ -61,6 +61,7 @@ cdef extern from "shared.h" nogil:
         CELL_HANDED
         CELL_TAKEN
         CELL_EVICTIONS
+        CELL_STAGED
 
 
 cdef class SharedMemory:

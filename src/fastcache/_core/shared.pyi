@@ -11,6 +11,7 @@ class Cell(enum.IntEnum):
     HANDED = 5
     TAKEN = 6
     EVICTIONS = 7
+    STAGED = 8
 
 def create(places: int, number_bytes: int) -> int: ...
 

@@ -41,6 +41,8 @@ class Cell(enum.IntEnum):
     """How many of them it has taken over."""
     EVICTIONS = CELL_EVICTIONS
     """In the keeper's place: how often it has evicted something, of which others may hold descriptors."""
+    STAGED = CELL_STAGED
+    """Bytes of uploads that the process has taken and not committed."""
 
 
 cdef uint64_t whole_pages(uint64_t size):

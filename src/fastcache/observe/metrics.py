@@ -214,13 +214,11 @@ class Metrics:
     def claim_refused(self) -> None:
         self._add(catalogue.CLAIMS_REFUSED.name)
 
-    # -- access keys
+    # -- access keys, access log
 
     def keys_reloaded(self, outcome: str) -> None:
         """The keys file was read again: ``loaded``, ``unchanged``, or ``failed`` and the keys before it stay."""
         self._count_word(catalogue.KEYS_RELOADS.name, outcome)
-
-    # -- access log
 
     def access_log_lines(self, n: int) -> None:
         self._add(catalogue.LOG_LINES.name, n)

@@ -85,6 +85,10 @@ class SharedFiles(Files):
             self._share.memory.changed(digest)
             return marked
 
+    def remove_upload(self, digest: bytes) -> None:
+        super().remove_upload(digest)
+        self._share.memory.changed(digest)
+
     def remove_object(self, digest: bytes) -> None:
         with self._locked(digest):
             try:

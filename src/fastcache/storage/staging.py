@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from fastcache._core.extent_codec import data_offset_for
+from fastcache._core.shared import Cell
 from fastcache.errors import StorageError
 from fastcache.model import FenceToken, HeadRecord, ObjectId
 from fastcache.storage.appending import Appender, Part, bytes_behind
@@ -38,16 +39,30 @@ class Staging:
         self.limit = settings.capacity // _SHARE
         """The most bytes that can be staged at once."""
         self.used = 0
+        """Bytes that this store has staged."""
         self.memory_limit = settings.write_behind_limit
         self.in_memory = 0
 
     def begin(self, length: int | None) -> StagedBody | None:
         """A place for a body of ``length`` bytes (None: not known yet). None when nothing is to be stored now."""
         busy = not self._disk.io.available or self._disk.space.disk_is_full
-        if busy or self.used + (length or 0) > self.limit:
+        if busy or not self.has_room(length or 0):
             self._disk.metrics.count(StoreCounter.REFUSED_FILLS)
             return None
         return StagedBody(self, self._disk)
+
+    def has_room(self, length: int) -> bool:
+        """Whether so many bytes more may be staged beside what all processes have."""
+        share = self._disk.share
+        used = self.used if share is None else share.memory.total(Cell.STAGED)
+        return used + length <= self.limit
+
+    def count(self, length: int) -> None:
+        """So many bytes more are staged; fewer, if it is negative."""
+        self.used += length
+        share = self._disk.share
+        if share is not None:
+            share.memory.set(share.place, Cell.STAGED, self.used)
 
     def publish(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> Entry | None:
         """Make what was written the object's head, not proved yet. ``sent`` is the number of the write among all origin
@@ -113,10 +128,10 @@ class StagedBody:
             raise StorageError(f"staging failed: {error.strerror}") from error
 
     def _take(self, length: int) -> None:
-        if self._staging.used + length > self._staging.limit:
+        if not self._staging.has_room(length):
             raise StorageError("too much is being written at once")
         self.length += length
-        self._staging.used += length
+        self._staging.count(length)
 
     async def _begin_file(self) -> None:
         start = sum(part.length for part in self._files)
@@ -178,7 +193,7 @@ class StagedBody:
     async def discard(self) -> None:
         """Throw away what is not committed."""
         self._staging.in_memory -= sum(len(block) for block in self._buffered)
-        self._staging.used -= self.length
+        self._staging.count(-self.length)
         self.length = 0
         self._buffered = []
         if self._files or self._open is not None:

@@ -31,6 +31,8 @@ from fastcache.storage.staging import StagedBody, Staging
 _NO_TOKEN = FenceToken(0, 0, 0)
 _LOOK_EVERY = 1.0
 """Seconds between two looks at which uploads are still there, in a process that counts bytes of some."""
+_TICK = 0.05
+"""Seconds between two looks at whether another process says that it has removed one of them."""
 _LOOK_FOR_OLD_EVERY = 60.0
 """Seconds between two looks for uploads that nobody goes on with."""
 _MOST_DEAD = 10_000
@@ -73,6 +75,8 @@ class _Upload:
     """Parts that were staged."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Bytes of the store's space by name."""
+    changes: int = 0
+    """How often uploads with such a digest had been removed when we began with it."""
 
 
 class Uploads:
@@ -90,6 +94,7 @@ class Uploads:
         self._unused = Unused(clock, expiry) if share is None or share.counts_files else None
         self._every = _LOOK_EVERY if self._unused is None else min(_LOOK_FOR_OLD_EVERY, max(0.05, expiry / 4))
         self._timer: asyncio.TimerHandle | None = None
+        self._look_at = 0.0
         self._watching = False
         self._closed = False
 
@@ -109,7 +114,7 @@ class Uploads:
 
     async def keep(self, digest: bytes, number: int, generation: Generation, body: StagedBody) -> bool:
         """Keep the bytes of ``body`` as part ``number``. False when they could not be; then the upload is given up."""
-        upload = self._uploads.setdefault(digest, _Upload())
+        upload = self._uploads.setdefault(digest, _Upload(changes=self._changes(digest)))
         upload.beginning += 1
         self._look_later()
         try:
@@ -218,7 +223,7 @@ class Uploads:
         self._uncount(upload)
 
     def _uncount(self, upload: _Upload) -> None:
-        self._staging.used -= upload.total
+        self._staging.count(-upload.total)
         self._disk.space.free(sum(upload.reserved.values()))
         upload.total = 0
         upload.reserved.clear()
@@ -227,17 +232,29 @@ class Uploads:
 
     def _look_later(self) -> None:
         if self._timer is None and not self._closed and (self._uploads or self._watching):
-            self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
+            loop = asyncio.get_running_loop()
+            self._look_at = loop.time() + self._every
+            self._timer = loop.call_later(min(self._every, _TICK) if self.others else self._every, self._look)
+
+    def _changes(self, digest: bytes) -> int:
+        share = self._disk.share
+        return 0 if share is None else share.memory.changes(digest)
 
     def _look(self) -> None:
+        loop = asyncio.get_running_loop()
         self._timer = None
-        if self._disk.io.available:
+        removed = any(upload.changes != self._changes(digest) for digest, upload in self._uploads.items())
+        if not removed and loop.time() < self._look_at and not self._closed:
+            self._timer = loop.call_later(_TICK, self._look)
+        elif self._disk.io.available:
             self._disk.spawn(self._look_around(), "fastcache-uploads")
         else:
             self._look_later()
 
     async def _look_around(self) -> None:
         resting = {digest: one.staged for digest, one in self._uploads.items() if not one.beginning}
+        for digest, one in self._uploads.items():
+            one.changes = self._changes(digest)
         try:
             there = await self._disk.io.run(self._disk.files.uploads)
         except (OSError, StorageError) as error:
