@@ -99,7 +99,7 @@ class FillSource:
             raise AbortedAnswerError("fell behind a transfer that is not stored any more")
         await fill.commit_so_far(_COMMIT_WAIT)
         left = Interval(follower.position, follower.end)
-        reader = await _open_committed(store, self._object_id, fill.record, left)
+        reader = await open_committed(store, self._object_id, fill.record, left)
         if reader is None:
             if fill.view(follower) is not None:
                 return
@@ -171,7 +171,7 @@ class NeighbourSource:
         assert store is not None, "only a store knows other workers"
         for _ in range(_PATIENCE):
             left = Interval(self._position, min(self._end, self._fill.watermark))
-            self._reader = await _open_committed(store, self._object_id, self._fill.record, left)
+            self._reader = await open_committed(store, self._object_id, self._fill.record, left)
             if self._reader is not None:
                 return True
             await self._fill.moved(_RENAMED_WITHIN)
@@ -197,16 +197,20 @@ class NeighbourSource:
         self._fill.left()
 
 
-async def _open_committed(store: Store, object_id: ObjectId, record: HeadRecord, left: Interval) -> RangeReader | None:
+async def open_committed(store: Store, object_id: ObjectId, record: HeadRecord, left: Interval) -> RangeReader | None:
     """The beginning of ``left`` out of extents of this generation, a bounded stretch of it; None when it has none."""
     entry = await store.lookup(object_id)
-    wanted = Interval(left.start, min(left.end, left.start + _OPEN_AHEAD))
+    await store.refresh_if_changed(entry)
     if entry.head is None or entry.head.generation != record.generation:
         return None
-    await store.refresh_if_changed(entry)
+    wanted = Interval(left.start, min(left.end, left.start + _OPEN_AHEAD))
     gaps = store.missing(entry, wanted)
     stretch = Interval(wanted.start, gaps[0].start if gaps else wanted.end)
-    return await store.open_range(entry, stretch) if stretch.length else None
+    reader = await store.open_range(entry, stretch) if stretch.length else None
+    if reader is not None and reader.head.generation != record.generation:
+        reader.close()  # another one came while it was opened
+        return None
+    return reader
 
 
 def follow(
