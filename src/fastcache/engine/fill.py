@@ -32,6 +32,8 @@ _log = logging.getLogger("fastcache.engine.fill")
 
 _PACE_FLOOR = 0.1, 32 << 20
 """Seconds for which the first burst says little about a transfer's pace; bytes a second it is thought to have then."""
+_PATIENCE_FOR_OTHERS = 10
+"""How many times as long writing may lag behind while readers in other workers need what is written."""
 _STALL_DROP = 5.0
 """Seconds a follower may hold others up in detached mode before it is dropped."""
 _LOOKS_ELSEWHERE = 0.01, 0.2
@@ -183,7 +185,8 @@ class Fill:
                 await self._moved.wait(1.0)
                 continue
             lagging_since = now if lagging_since is None else lagging_since
-            left = self._limits.detach_after - (now - lagging_since)
+            patience = 1 if self._read_elsewhere() is None else _PATIENCE_FOR_OTHERS
+            left = self._limits.detach_after * patience - (now - lagging_since)
             if left <= 0:
                 self._detach("writing lags behind")
                 continue
@@ -218,10 +221,8 @@ class Fill:
         return min((f.position for f in self._followers if not f.dropped), default=self.watermark)
 
     def _drop_stalled(self, now: float) -> None:
-        if len(self._followers) < 2:
-            return
         slowest = self._slowest()
-        if slowest == max(follower.position for follower in self._followers):
+        if len(self._followers) < 2 or slowest == max(follower.position for follower in self._followers):
             return
         for follower in self._followers:
             if follower.position == slowest and now - follower.moved_at > _STALL_DROP:
