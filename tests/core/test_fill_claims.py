@@ -88,6 +88,17 @@ def test_readers_elsewhere_tell_how_far_the_fastest_is(workers: list[FillClaims]
     assert (claim.reached(), claim.looked_at()) == (300, 11)
 
 
+def test_who_waits_for_a_request_is_a_reader_of_its_fill_from_the_beginning(workers: list[FillClaims]) -> None:
+    mine, theirs, _ = workers
+    asked, other = mine.asking(DIGEST, 0, UNKNOWN_END), mine.asking(OTHER, 0, UNKNOWN_END)
+    theirs.of(DIGEST)[0].look(0, 77)
+    theirs.of(OTHER)[0].look(0, 99)
+    claim = mine.filling(DIGEST, 0, 900, b"", TOKEN, 1, 0.0)
+    assert None not in (asked, other)
+    assert claim is not None
+    assert (claim.reached(), claim.looked_at()) == (0, 77)
+
+
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, LARGEST_HEAD])
 def test_heads_of_every_length_that_has_room(workers: list[FillClaims], length: int) -> None:
     head = random.Random(length).randbytes(length)

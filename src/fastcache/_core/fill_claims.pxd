@@ -64,6 +64,7 @@ cdef class FillClaims:
 
     cdef bint is_alive(self, uint64_t incarnation) noexcept nogil
     cdef uint64_t acquire(self, uint64_t *at) noexcept nogil
+    cdef uint64_t looked_for(self, fc_claim *words) noexcept nogil
     cdef read(self, fc_claim *words, bytes known)
 
 

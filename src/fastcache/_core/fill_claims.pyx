@@ -101,8 +101,22 @@ cdef class FillClaims:
             word = 0
             memcpy(&word, bytes_of_head + at, min(sizeof(word), length - at))
             fc_store(&words.head[at // sizeof(word)], word)
+        fc_store(&words.looked_at, self.looked_for(words))
         (<Claim>claim).become(P_FILLING)
         return claim
+
+    cdef uint64_t looked_for(self, fc_claim *words) noexcept nogil:
+        """When a reader elsewhere last waited for a request of ours for the object of a claim."""
+        cdef uint64_t key = fc_load(&words.digest[0]), latest = 0, state
+        cdef fc_claim *other
+        cdef int at
+        for at in range(FC_CLAIMS):
+            other = &self.shared.claims[at]
+            if fc_load(&self.shared.keys[at]) == key and fc_load(&other.digest[1]) == fc_load(&words.digest[1]):
+                state = fc_load(&other.state)
+                if state >> 32 == self.incarnation and state & PHASE_MASK == P_ASKING:
+                    latest = max(latest, fc_load(&other.looked_at))
+        return latest
 
     def _claim(self, digest, uint64_t start, uint64_t end):
         cdef bytes known = checked(digest)

@@ -15,6 +15,8 @@ from fastcache.policy.read_request import ReadRequest
 from fastcache.storage.neighbour_fill import NeighbourFill
 from fastcache.storage.shared_store import SharedStore
 
+_TELL_EVERY = 0.2
+"""Seconds after which another worker is told again that somebody here waits."""
 _WHOLE = Interval(0, UNKNOWN_END)
 
 
@@ -33,11 +35,12 @@ class NeighbourLeader:
         return self._seen.phase() is not Phase.ASKING
 
     async def head_within(self, seconds: float) -> None:
-        """Wait for the head, at most ``seconds``."""
+        """Wait for the head, at most ``seconds``. The other worker knows by it that its first bytes are wanted here."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while not self.landed and (left := deadline - loop.time()) > 0:
-            await self._watch.changed(left)
+            self._seen.look(0, int(loop.time() * 1000))
+            await self._watch.changed(min(left, _TELL_EVERY))
 
 
 class Elsewhere:
