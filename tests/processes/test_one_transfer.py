@@ -27,9 +27,9 @@ def _four(
     request: pytest.FixtureRequest, _open_origin: OriginProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FastcacheProcess]:
     directory = tmp_path_factory.mktemp("four")
-    # How fast this machine's disk is at the moment is not what is tested, nor how fast a thousand threads read.
-    flags = ("--workers", str(WORKERS), "--authorization", request.param)
-    flags += ("--fill-detach-after", "60s", "--limits-min-client-rate", "0")
+    # How fast this machine is at the moment is not what is tested, nor how fast a thousand threads read.
+    flags = ("--workers", str(WORKERS), "--authorization", request.param, "--fill-follow-wait", "30s")
+    flags += ("--fill-detach-after", "60s", "--limits-min-client-rate", "0", "--limits-max-requests-in-flight", "8000")
     flags += ("--ttl", "1h") if request.param == "none" else ()
     process = FastcacheProcess(_open_origin.endpoint, directory / "cache", directory / "log", arguments=flags)
     try:
