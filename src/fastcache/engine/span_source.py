@@ -16,13 +16,14 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill import Fill
 from fastcache.engine.filling import begin_fill
-from fastcache.engine.gaps import open_extents, usable_fills
+from fastcache.engine.gaps import find_gaps, open_extents, usable_fills
 from fastcache.engine.lessons import forget
-from fastcache.engine.sources import ExtentSource, FillSource, NeighbourSource, follow
+from fastcache.engine.sources import FillSource, PiecedSource, Source, follow
 from fastcache.errors import FastcacheError, StorageError, UpstreamError
 from fastcache.model import Headers, HeadRecord, Interval
 from fastcache.policy.read_request import ReadRequest
 from fastcache.policy.storable import NotStorable, Storable, judge_body, merge_known
+from fastcache.storage.entry import Entry
 from fastcache.storage.store import Store
 
 _LOOKS = 4
@@ -95,7 +96,7 @@ class SpanSource:
         self.span = span
         self._interval = interval
         self._task: asyncio.Task[None] | None = None
-        self._source: ExtentSource | FillSource | NeighbourSource | None = None
+        self._source: Source | None = None
         self._asked: Asked | None = None
 
     def begin(self) -> None:
@@ -163,11 +164,26 @@ class SpanSource:
                 return True
         entry = await store.lookup(object_id)
         if store.missing(entry, self._interval):
-            return False
+            return await self._find_pieces(entry)
         try:
             self._source = await open_extents(store, entry, request.record, self._interval)
         except StorageError:
             return False
+        return True
+
+    async def _find_pieces(self, entry: Entry) -> bool:
+        """Whether extents and fills have it all together: who comes late finds the beginning of a fill committed."""
+        request = self._request
+        gaps = await find_gaps(request.ctx, request.store, entry, request.read.of(self._interval))
+        if gaps is None:
+            return False
+        if gaps.spans or gaps.record.generation != request.record.generation:
+            gaps.close()
+            return False
+        self._source = pieced = PiecedSource()
+        for piece in gaps.take():
+            assert piece.source is not None, "there are no spans"
+            pieced.add(piece.source, piece.interval)
         return True
 
     async def _ask(self, *, only_first: bool) -> bool:
