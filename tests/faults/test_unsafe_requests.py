@@ -5,12 +5,12 @@ Once its client has the answer, nobody gets the old content any more; and a writ
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.faults.conftest import MIB, MODES, NONE, Start, asked, until_asked, wait_until_stored
+from tests.harness.processes import wait_until
 from tests.harness.raw import IncompleteResponseError, RawConnection, RawResponse, exchange
 from tests.harness.signing import UNSIGNED, presigned_url, signed_request
 from tests.reads.conftest import Reader, content
@@ -324,10 +324,7 @@ def test_killed_after_a_write_was_forwarded_the_old_object_does_not_come_back(re
     connections = [RawConnection(r.proxy.endpoint) for _ in range(2)]
     for connection, key in zip(connections, ("small", "large"), strict=True):
         connection.send(r.request(key, method="PUT", body=NEW))
-    deadline = time.monotonic() + 10
-    while truth(r, "small").body != NEW or truth(r, "large").body != NEW:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: all(truth(r, key).body == NEW for key in ("small", "large")), 10, "both writes are applied")
     assert len(list(r.proxy.cache_directory.rglob("*.void"))) == 2, "forwarded before it was unpublished on the disk"
     r.proxy.kill()
     for connection in connections:

@@ -62,7 +62,7 @@ class Staging:
         self.used += length
         share = self._disk.share
         if share is not None:
-            share.memory.set(share.place, Cell.STAGED, self.used)
+            share.memory.set(share.place, Cell.STAGED, max(0, self.used))
 
     def publish(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> Entry | None:
         """Make what was written the object's head, not proved yet. ``sent`` is the number of the write among all origin
