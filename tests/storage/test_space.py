@@ -6,13 +6,14 @@ import asyncio
 import errno
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fastcache.errors import StorageError
 from fastcache.model import Interval
-from fastcache.storage import files
+from fastcache.storage import blocks, files
 from fastcache.storage.entry import Extent
 from fastcache.storage.eviction import ColdObjects, EvictionQueues
 from fastcache.storage.metrics import StoreCounter
@@ -91,14 +92,16 @@ class FullDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = True
-        real = os.pwritev
+        for module, name in ((blocks, "append_views"), (files, "write_new")):
+            monkeypatch.setattr(module, name, self._refusing(getattr(module, name)))
 
-        def pwritev(fd: int, buffers: list[memoryview], offset: int) -> int:
+    def _refusing(self, real: Callable[..., object]) -> Callable[..., object]:
+        def refuse(*args: object) -> object:
             if self.full:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(fd, buffers, offset)
+            return real(*args)
 
-        monkeypatch.setattr(files.os, "pwritev", pwritev)
+        return refuse
 
 
 async def test_a_full_disk_evicts_and_takes_fills_again_as_soon_as_there_is_room(

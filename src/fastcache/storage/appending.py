@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from fastcache.storage.blocks import WHOLE_WRITE, BlockSums, write_part
+from fastcache.storage.blocks import BlockSums, write_part
 from fastcache.storage.disk import ObjectDisk
 from fastcache.storage.entry import disk_bytes
 
 _LEAST_WRITE = 256 << 10
+_MOST_WRITE = 1 << 20
 _FAST = 200e6
 """Bytes a second from which on the disk may be given twice as much at once: a slow one is given little, so that what
 waits behind a call waits for little."""
@@ -55,10 +56,10 @@ class Appender:
             part.reserved += needed
         begun = asyncio.get_running_loop().time()
         part.sums = await self._disk.io.run(
-            write_part, part.fd, part.data_offset + part.length, first_bytes(blocks, taken), part.sums, self._unit
+            write_part, part.fd, part.data_offset + part.length, first_bytes(blocks, taken), part.sums
         )
         took = asyncio.get_running_loop().time() - begun
-        self._unit = min(2 * self._unit, WHOLE_WRITE) if taken >= took * _FAST else _LEAST_WRITE
+        self._unit = min(2 * self._unit, _MOST_WRITE) if taken >= took * _FAST else _LEAST_WRITE
         part.length += taken
         return taken
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fastcache._core.crc32c import crc32c
-from fastcache._core.extent_codec import BLOCK_SIZE, FileHeader, header_length, unpack
+from fastcache._core.extent_codec import FileHeader, header_length, unpack
+from fastcache._core.writing import append_views, sum_views
 from fastcache.errors import CorruptFileError
 
-WHOLE_WRITE = 1 << 21
-"""Bytes of one system call at most, and the largest piece in which the page cache keeps a file."""
+ONE_WRITE = 256 << 10
+"""Bytes of one system call, which ends where a multiple of it does in the file. The page cache keeps what one call
+wrote in pieces as large as its place allows, and sending it later costs by the piece: up to 30 % more CPU from those
+that small writes leave, and nothing less from larger ones. Those have a price: a kernel under memory pressure must put
+them together, and a guest gives pages of 2 MiB back to its host, which faults them in again 4 KiB at a time: ten times
+the CPU of the write itself."""
 
 
 def read_header(fd: int) -> FileHeader:
@@ -45,37 +49,6 @@ def close_all(fds: Iterable[int]) -> OSError | None:
     return failed
 
 
-def write_all(fd: int, views: list[memoryview], offset: int, unit: int = WHOLE_WRITE) -> None:
-    """Write ``views`` one after another from ``offset``, in system calls that end where a multiple of ``unit`` does.
-
-    The page cache keeps what one call wrote in pieces as large as its place in the file allows, and sending it later
-    costs by the piece: 30 % less CPU from pieces of 2 MiB than from those that small writes leave. ``unit`` is a power
-    of two.
-    """
-    batch: list[memoryview] = []
-    room = unit - offset % unit
-    for view in views:
-        while len(view):
-            batch.append(view[:room])
-            room -= len(batch[-1])
-            view = view[len(batch[-1]) :]
-            if room == 0:
-                offset = _write_batch(fd, batch, offset)
-                batch, room = [], unit
-    _write_batch(fd, batch, offset)
-
-
-def _write_batch(fd: int, batch: list[memoryview], offset: int) -> int:
-    while batch:
-        written = os.pwritev(fd, batch[:512], offset)
-        offset += written
-        while batch and written >= len(batch[0]):
-            written -= len(batch.pop(0))
-        if written:
-            batch[0] = batch[0][written:]
-    return offset
-
-
 @dataclass(frozen=True, slots=True)
 class BlockSums:
     """CRCs of the bytes written so far, per block; the last one is still open."""
@@ -84,26 +57,16 @@ class BlockSums:
     open: int = 0
     filled: int = 0
 
-    def extended(self, view: memoryview) -> BlockSums:
-        full = list(self.full)
-        crc, filled = self.open, self.filled
-        while len(view):
-            piece = view[: BLOCK_SIZE - filled]
-            crc = crc32c(piece, crc)
-            filled += len(piece)
-            view = view[len(piece) :]
-            if filled == BLOCK_SIZE:
-                full.append(crc)
-                crc, filled = 0, 0
-        return BlockSums(tuple(full), crc, filled)
+    def extended(self, views: Sequence[memoryview]) -> BlockSums:
+        """The sums with ``views`` behind what they are of."""
+        full, crc, filled = sum_views(views, self.open, self.filled)
+        return BlockSums((*self.full, *full), crc, filled)
 
     def all(self) -> tuple[int, ...]:
         return (*self.full, self.open) if self.filled else self.full
 
 
-def write_part(fd: int, offset: int, views: list[memoryview], sums: BlockSums, unit: int) -> BlockSums:
+def write_part(fd: int, offset: int, views: Sequence[memoryview], sums: BlockSums) -> BlockSums:
     """Append ``views`` to a file in progress. The sums are new ones: after a failure the old ones still hold."""
-    write_all(fd, views, offset, unit)
-    for view in views:
-        sums = sums.extended(view)
-    return sums
+    full, crc, filled = append_views(fd, views, offset, ONE_WRITE, sums.open, sums.filled)
+    return BlockSums((*sums.full, *full), crc, filled)

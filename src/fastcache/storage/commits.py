@@ -53,15 +53,16 @@ class Commits:
         if not self.acceptable(entry, tag, token) or entry.head is None:
             self._disk.metrics.count(StoreCounter.DISCARDED_FILLS)
             return False
+        head, header = entry.head, header_for(entry.object_id.digest, entry.head, token, start, length, whole=whole)
         # The head may change while we wait for room; a few blocks more or less are settled when the size is known.
-        reserved = disk_bytes(
-            header_for(entry.object_id.digest, entry.head, token, start, length, whole=whole).file_size
-        )
+        reserved = disk_bytes(header.file_size)
         await self._disk.space.reserve(reserved)
 
         def finish(head_of_directory: HeadRecord | None) -> asyncio.Future[Change]:
+            nonlocal header
             assert entry.head is not None
-            header = header_for(entry.object_id.digest, entry.head, token, start, length, whole=whole)
+            if entry.head is not head:
+                header = header_for(entry.object_id.digest, entry.head, token, start, length, whole=whole)
             return self._disk.io.run(self._disk.files.store, self._disk.next_part(), header, data, head_of_directory)
 
         done = await self._commit(entry, Interval(start, start + length), tag, token, reserved, finish, whole=whole)
@@ -79,7 +80,8 @@ class Commits:
         if not whole and not entry.directory and entry.head is not None:
             overhead = DISK_BLOCK + disk_bytes(header_size(len(encode_head(entry.head)), 0))
         try:
-            await self._disk.space.reserve(overhead)
+            if overhead:
+                await self._disk.space.reserve(overhead)
         except StorageError as error:
             self._disk.note(error, layout.object_directory(entry.object_id.digest))
             return None

@@ -20,10 +20,11 @@ from fastcache._core.extent_codec import (
     encode_head,
     pack,
 )
+from fastcache._core.writing import complete, write_new
 from fastcache.errors import CorruptFileError
 from fastcache.model import Codec, FenceToken, HeadRecord
 from fastcache.storage import layout, recovery
-from fastcache.storage.blocks import BlockSums, read_header, write_all
+from fastcache.storage.blocks import ONE_WRITE, BlockSums, read_header
 from fastcache.storage.entry import disk_bytes
 from fastcache.storage.loading import Loading
 from fastcache.storage.tree import DIRECTORY
@@ -91,26 +92,26 @@ class Files(Loading):
         """
         change = Change()
         try:
-            try:
-                write_all(fd, [memoryview(pack(header))], 0)
-                # A failed or cancelled write may have left bytes behind the last one that counts.
-                os.ftruncate(fd, header.file_size)
-                if self._fsync:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)  # a failed close is a failed write: the file is discarded below
-            try:
-                target = self._place(part, header, head, change)
-            except FileNotFoundError:
-                self.restore()
-                target = self._place(part, header, head, change)
-            change.size = disk_bytes(header.file_size)
-            self.sync_directory(os.path.dirname(target))
+            complete(fd, pack(header), header.file_size, self._fsync)
+            self._give_name(part, header, head, change)
         except OSError as error:
-            change.error = error
-            if change.size is None:
-                self._unlink_quietly(part)
+            self._give_up(part, error, change)
         return change
+
+    def _give_up(self, part: str, error: OSError, change: Change) -> None:
+        change.error = error
+        if change.size is None:
+            self._unlink_quietly(part)
+
+    def _give_name(self, part: str, header: FileHeader, head: HeadRecord | None, change: Change) -> None:
+        """Rename a complete file into place, after ``head``, when its directory needs that one."""
+        try:
+            target = self._place(part, header, head, change)
+        except FileNotFoundError:
+            self.restore()
+            target = self._place(part, header, head, change)
+        change.size = disk_bytes(header.file_size)
+        self.sync_directory(os.path.dirname(target))
 
     def _place(self, part: str, header: FileHeader, head: HeadRecord | None, change: Change) -> str:
         """Rename a complete file to where its header says that it belongs, and say where that is."""
@@ -130,33 +131,26 @@ class Files(Loading):
 
     def store(self, part: str, header: FileHeader, data: Sequence[memoryview], head: HeadRecord | None) -> Change:
         """Write a small file at once and commit it; ``header`` lacks the block CRCs."""
-        crcs = BlockSums()
-        for view in data:
-            crcs = crcs.extended(view)
-        header = replace(header, blocks=crcs.all())
+        header = replace(header, blocks=BlockSums().extended(data).all())
+        change = Change()
         try:
-            fd = self.create_part(part)
+            self._write_new(part, header, data)
+            self._give_name(part, header, head, change)
         except OSError as error:
-            return Change(error=error)
+            self._give_up(part, error, change)
+        return change
+
+    def _write_new(self, path: str, header: FileHeader, data: Sequence[memoryview]) -> None:
+        how = pack(header), data, header.data_offset, ONE_WRITE, self._fsync
         try:
-            write_all(fd, list(data), header.data_offset)
-        except OSError as error:
-            try:
-                os.close(fd)
-            except OSError:
-                logger.debug("%s: closing failed too", part)
-            self._unlink_quietly(part)
-            return Change(error=error)
-        return self.commit(fd, part, header, head)
+            write_new(self._root, path, *how)
+        except FileNotFoundError:
+            self.restore()
+            write_new(self._root, path, *how)
 
     def stage(self, part: str, header: FileHeader, digest: bytes, name: str) -> None:
         """Complete a closed file in progress as ``name`` among the parts of an upload. Raises OSError."""
-        fd = self.open_part(part)
-        try:
-            write_all(fd, [memoryview(pack(header))], 0)
-            os.ftruncate(fd, header.file_size)
-        finally:
-            os.close(fd)
+        complete(self.open_part(part), pack(header), header.file_size, fsync=False)
         directory = layout.upload_directory(digest)
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700, dir_fd=self._root)
@@ -210,14 +204,8 @@ class Files(Loading):
             Kind.HEAD, digest, generation.tag, generation.size, 0, 0, 0, Codec.RAW, data_offset_for(len(blob), 0),
             _NO_TOKEN, blob, (),
         )  # fmt: skip
-        fd = self.create_part(part)
         try:
-            try:
-                write_all(fd, [memoryview(pack(header))], 0)
-                if self._fsync:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
+            self._write_new(part, header, ())
             directory = layout.object_directory(digest)
             os.rename(part, f"{directory}/{layout.HEAD}", src_dir_fd=self._root, dst_dir_fd=self._root)
         except OSError:

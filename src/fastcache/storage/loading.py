@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from fastcache._core.crc32c import crc_file
 from fastcache._core.extent_codec import BLOCK_SIZE, FileHeader, Kind, decode_head
+from fastcache._core.writing import are_absent
 from fastcache.errors import CorruptFileError
 from fastcache.model import Codec, HeadRecord
 from fastcache.storage import layout
@@ -97,7 +98,7 @@ class Loading(Tree):
     def load(self, digest: bytes) -> Found:
         """What is stored of an object. Files that cannot be used are removed on the way and named in ``oddities``."""
         found = Found()
-        if not self.shard_exists(digest):
+        if self.is_absent(digest):
             return found
         found.voided = self._is_file(layout.void_file(digest))
         whole, whole_size = self._load_whole(digest, found)
@@ -112,6 +113,13 @@ class Loading(Tree):
         found.head, found.whole, found.directory, found.overhead = whole, True, False, 0
         found.extents = [FoundExtent(0, whole.generation.size, disk_bytes(whole_size))]
         return found
+
+    def is_absent(self, digest: bytes) -> bool:
+        """Whether nothing at all is stored of an object."""
+        if not self.shard_exists(digest):
+            return True
+        names = layout.object_file(digest), layout.object_directory(digest), layout.void_file(digest)
+        return are_absent(self._root, names)
 
     def _load_whole(self, digest: bytes, found: Found) -> tuple[HeadRecord | None, int]:
         path = layout.object_file(digest)

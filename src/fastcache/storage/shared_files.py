@@ -14,9 +14,11 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from fastcache._core.extent_codec import FileHeader, Kind
+from fastcache._core.writing import rename_counted
 from fastcache.errors import CorruptFileError
 from fastcache.model import HeadRecord
 from fastcache.storage import layout
+from fastcache.storage.entry import disk_bytes
 from fastcache.storage.files import Change, Files
 from fastcache.storage.loading import Found
 from fastcache.storage.sharing import Share
@@ -41,7 +43,7 @@ class SharedFiles(Files):
 
     @contextlib.contextmanager
     def _locked(self, digest: bytes) -> Iterator[None]:
-        at = int.from_bytes(digest[:8], "little") & _OFFSETS
+        at = _place_of(digest)
         fcntl.fcntl(self._lock_fd, fcntl.F_OFD_SETLKW, _lock(fcntl.F_WRLCK, at))
         try:
             yield
@@ -53,15 +55,32 @@ class SharedFiles(Files):
         return change
 
     def load(self, digest: bytes) -> Found:
+        # Most objects that are read for the first time are not there at all. To see that takes no lock: whoever stores
+        # one meanwhile counts it behind what we have read of the counter, which has us look again.
+        changes = self._share.memory.changes(digest)
+        if self.is_absent(digest):
+            return Found(changes=changes)
         with self._locked(digest):
             changes = self._share.memory.changes(digest)
             found = super().load(digest)
         found.changes = changes
         return found
 
-    def commit(self, fd: int, part: str, header: FileHeader, head: HeadRecord | None) -> Change:
-        with self._locked(header.object_digest):
-            return self._count(header.object_digest, super().commit(fd, part, header, head))
+    def _give_name(self, part: str, header: FileHeader, head: HeadRecord | None, change: Change) -> None:
+        digest = header.object_digest
+        if header.kind == Kind.OBJECT and not self._fsync:
+            names = part, layout.object_file(digest), self.unknown_shards(digest)
+            lock = self._lock_fd, _place_of(digest)
+            with contextlib.suppress(FileNotFoundError):  # somebody emptied the directory: as below
+                change.changes_before = rename_counted(self._root, *names, *lock, self._share.memory, digest)
+                change.size = disk_bytes(header.file_size)
+                self.note_shard(digest)
+                return
+        with self._locked(digest):
+            try:
+                super()._give_name(part, header, head, change)
+            finally:
+                self._count(digest, change)
 
     def settle(
         self, digest: bytes, part: str, *, unlink: Sequence[str] = (), unlink_whole: Sequence[bytes] = (),
@@ -121,6 +140,11 @@ class SharedFiles(Files):
         finally:
             os.close(directory)
         return False if used else super()._remove_unused_directory(digest)
+
+
+def _place_of(digest: bytes) -> int:
+    """Which byte of the LOCK file is the object's."""
+    return int.from_bytes(digest[:8], "little") & _OFFSETS
 
 
 def _lock(kind: int, at: int) -> bytes:

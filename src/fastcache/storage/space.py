@@ -48,6 +48,8 @@ class Space:
 
     def add(self, size: int) -> None:
         """Count bytes that are there already."""
+        if not size:
+            return
         self._count(size)
         self.look()
 
@@ -58,6 +60,8 @@ class Space:
 
     def free(self, size: int) -> None:
         """Stop counting bytes that are gone."""
+        if not size:
+            return
         self._count(-size)
         assert self._used >= 0, "more bytes freed than taken"
         self.serve_waiting()

@@ -18,6 +18,15 @@ class Tree:
         self._fsync = fsync
         self._known_shards: set[str] = set()
 
+    def unknown_shards(self, digest: bytes) -> tuple[str, ...]:
+        """The directories above an object, outer first, unless they were there when that was looked at before."""
+        shards = layout.shard_of(digest)
+        return () if shards[1] in self._known_shards else shards
+
+    def note_shard(self, digest: bytes) -> None:
+        """The directories above an object are there, and are directories."""
+        self._known_shards.add(layout.shard_of(digest)[1])
+
     def shard_exists(self, digest: bytes, *, make: bool = False) -> bool:
         """Whether the directories above an object are there and are directories, not links planted in their place."""
         shards = layout.shard_of(digest)

@@ -25,6 +25,11 @@ _LOOKED_LATELY = 1.0
 """Seconds since a reader elsewhere looked after which it counts as gone."""
 
 
+def _alone(block: memoryview) -> memoryview:
+    """A copy, unless it is most of the memory that it would keep."""
+    return block if 2 * block.nbytes >= memoryview(block.obj).nbytes else memoryview(bytes(block))
+
+
 class FillWriter:
     """Takes the bytes of ``interval`` in ascending order. Ends with exactly one ``finish`` or ``discard``.
 
@@ -89,7 +94,7 @@ class FillWriter:
             self._failed = True
             raise StorageError("the object changed while it was being stored")
         if self.is_small:
-            self._buffered.extend(memoryview(bytes(block)) for block in blocks)
+            self._buffered.extend(_alone(block) for block in blocks)
             self.written += length
             return
         await self._run(self._write([block for block in blocks if len(block)]))
