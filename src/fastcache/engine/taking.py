@@ -174,8 +174,10 @@ async def _send_under_origins_head(
     exchange.result = result
     head = response.head
     headers = forward_response_headers(head) + cache_status_headers(result, forward_status=head.status, stored=stored)
+    framing = BodyFraming(Framing.LENGTH, interval.length)
+    at_hand = stored and response.is_at_hand  # the head goes out with the first of it, in one segment
     try:
-        await exchange.send_head(head.status, headers, BodyFraming(Framing.LENGTH, interval.length))
+        await exchange.send_head(head.status, headers, framing, more=at_hand)
         await send_body(ctx, exchange, read, record, interval, source)
     finally:
         exchange.origin_bytes += response.bytes_received

@@ -16,6 +16,7 @@ import enum
 import socket
 from typing import Protocol, cast
 
+from fastcache._core.block import Block
 from fastcache._core.chunked import ChunkedDecoder
 from fastcache._core.silence import is_silent
 from fastcache.errors import UpstreamError, UpstreamProtocolError, UpstreamSurplusError, UpstreamTimeoutError
@@ -63,7 +64,8 @@ class Connection(Sending):
         self.exchanges = 0
         self.idle_since = 0.0
         """Loop time of the last return to the pool; the pool's to write."""
-        # Receiving: _store is the current block, _block its view, _filled the bytes of it that are in use.
+        # Receiving: _block is a view of the current block, _filled the bytes of it that are in use. Heads are received
+        # into _store, which is empty while a block for bodies is in its place.
         self._store = bytearray()
         self._block = memoryview(self._store)
         self._filled = 0
@@ -155,7 +157,7 @@ class Connection(Sending):
         if unsent:
             self.write(exchange, unsent, last=True)
         if received:
-            if len(self._store) - self._filled < len(received):
+            if len(self._block) - self._filled < len(received):
                 self._new_block(len(received) + MIN_ROOM)
             self.get_buffer(-1)[: len(received)] = received
             self.buffer_updated(len(received))
@@ -234,7 +236,7 @@ class Connection(Sending):
         self._state = State.HEAD
         self.exchanges += 1
         self._chunks = None
-        if len(self._store) - self._filled < self._settings.first_block // 4:
+        if not self._store or len(self._block) - self._filled < self._settings.first_block // 4:
             self._new_block(self._settings.first_block)
         self._head_start = self._head_scanned = self._filled
         self._progress_time = self.loop.time()
@@ -243,7 +245,7 @@ class Connection(Sending):
     # Receiving
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if len(self._store) - self._filled < MIN_ROOM:
+        if len(self._block) - self._filled < MIN_ROOM:
             self._new_block(self._next_block_size())
         return self._block[self._filled :]
 
@@ -267,16 +269,20 @@ class Connection(Sending):
             return MAX_HEAD + MIN_ROOM
         if self._state is not State.BODY:
             return MIN_ROOM
-        if self._framing is Framing.LENGTH:
-            return min(self._settings.receive_block, self._remaining + MIN_ROOM)
+        if self._framing is Framing.LENGTH and self._remaining < self._settings.receive_block // 2:
+            return self._remaining + MIN_ROOM
         return self._settings.receive_block
 
     def _new_block(self, size: int) -> None:
         """Leave the current block to whoever holds views of it; a head that is not complete moves along."""
         partial = self._store[self._head_start : self._filled] if self._state is State.HEAD else b""
-        self._store = bytearray(size)
-        self._block = memoryview(self._store)
-        self._store[: len(partial)] = partial
+        if self._state is State.BODY and size == self._settings.receive_block:
+            self._store = bytearray()
+            self._block = memoryview(Block(size))
+        else:
+            self._store = bytearray(size)
+            self._block = memoryview(self._store)
+            self._store[: len(partial)] = partial
         self._filled = len(partial)
         self._head_scanned -= self._head_start
         self._head_start = 0
@@ -368,7 +374,7 @@ class Connection(Sending):
         self._resume_reading()
         if self._reusable and not surplus:
             self._state = State.IDLE
-            if len(self._store) - self._filled < self._settings.first_block // 4:
+            if not self._store or len(self._block) - self._filled < self._settings.first_block // 4:
                 self._new_block(0)  # an idle connection holds no memory worth mentioning
             self._owner.connection_idle(self)
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastcache._core.block import USUAL_SIZE
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
@@ -21,7 +23,7 @@ class UpstreamSettings:
     """How long an unused connection is kept; below the origin's own limit, so that we are the one who closes."""
     max_idle: int = 64
     max_connections: int = 512
-    receive_block: int = 256 * 1024
+    receive_block: int = USUAL_SIZE
     """The unit of receiving; at most two of these are unread before the origin is made to wait."""
     first_block: int = 64 * 1024
     """The block a response begins in; small answers need no other."""
