@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from fastcache.engine.fill_limits import FillLimits, FillMetrics, WindowBudget
 from fastcache.engine.follower import Follower
+from fastcache.engine.window import Window
 from fastcache.errors import StorageError, UpstreamError, UpstreamSurplusError
 from fastcache.model import FenceToken, HeadRecord, Interval, ObjectId
 from fastcache.signal import Signal
@@ -68,6 +69,8 @@ class Fill:
         self._stored = writer is None
         """The writer is through: what could be committed is committed."""
         self._closed = asyncio.Event()
+        self.when_closed: Callable[[Fill], None] | None = None
+        """Called once, when it has ended and what could be committed is committed."""
         self._response = response
         self._writer = writer
         self._limits = limits
@@ -75,8 +78,7 @@ class Fill:
         self._metrics = metrics
         self._distrust = distrust
         self._followers: set[Follower] = set()
-        self._window: deque[tuple[int, memoryview]] = deque()
-        self._window_bytes = 0
+        self._window = Window(budget)
         self._unwritten: deque[memoryview] = deque()
         self._unwritten_bytes = 0
         self._write_offset = interval.start
@@ -120,7 +122,7 @@ class Fill:
 
     @property
     def window_bytes(self) -> int:
-        return self._window_bytes
+        return self._window.size
 
     async def _produce(self) -> None:
         outcome = "failed"
@@ -150,15 +152,16 @@ class Fill:
 
     def _close_if_done(self) -> None:
         if self.ended and self._stored:
+            if not self._closed.is_set() and self.when_closed is not None:
+                self.when_closed(self)
             self._closed.set()
-            self._release_window()
+            if not self._followers:
+                self._window.clear()
 
     def _append(self, piece: memoryview) -> None:
         if self.watermark + len(piece) > self.interval.end:
             raise UpstreamSurplusError("the origin sent more than it announced")
-        self._window.append((self.watermark, piece))
-        self._window_bytes += len(piece)
-        self._budget.used += len(piece)
+        self._window.append(self.watermark, piece)
         self.watermark += len(piece)
         if self._writer is not None:
             self._unwritten.append(piece)
@@ -177,7 +180,7 @@ class Fill:
             if self._is_far_ahead():
                 await self._moved.wait(self._until_next_look())
                 continue
-            if self._window_bytes < self._budget.limit(self._limits.window):
+            if self._window.size < self._budget.limit(self._limits.window):
                 return True
             now = self._loop.time()
             if self._writer is None:
@@ -237,19 +240,7 @@ class Fill:
             safe = self._writer.written
         else:
             keep, safe = 0, self._slowest()
-        while self._window and self._window_bytes > keep:
-            offset, piece = self._window[0]
-            if offset + len(piece) > safe:
-                break
-            self._window.popleft()
-            self._window_bytes -= len(piece)
-            self._budget.used -= len(piece)
-
-    def _release_window(self) -> None:
-        if not self._followers:
-            self._budget.used -= self._window_bytes
-            self._window.clear()
-            self._window_bytes = 0
+        self._window.trim(keep, safe)
 
     # ---- storing ---------------------------------------------------------------------------------------------------
 
@@ -337,7 +328,8 @@ class Fill:
     @property
     def window_start(self) -> int:
         """Absolute offset of the oldest byte in memory; the watermark when there is none."""
-        return self._window[0][0] if self._window else self.watermark
+        start = self._window.start
+        return self.watermark if start is None else start
 
     @property
     def reach(self) -> int:
@@ -368,19 +360,7 @@ class Fill:
 
     def view(self, follower: Follower) -> memoryview | None:
         """Bytes in memory at the follower's position, None when there are none."""
-        return self._view(follower.position, follower.end)
-
-    def _view(self, position: int, end: int) -> memoryview | None:
-        if not self._window or position < self._window[0][0] or position >= self.watermark:
-            return None
-        # Followers are usually at one of the two ends; a window holds some tens of pieces.
-        newest_offset, newest = self._window[-1]
-        if position >= newest_offset:
-            return newest[position - newest_offset : end - newest_offset]
-        for offset, piece in self._window:
-            if offset <= position < offset + len(piece):
-                return piece[position - offset : end - offset]
-        return None
+        return self._window.view(follower.position, follower.end)
 
     async def until_readable(self, follower: Follower) -> bool:
         """Wait for a byte at the follower's position. True when there is one; False when none will ever come."""

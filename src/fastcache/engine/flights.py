@@ -181,10 +181,9 @@ class Flights:
     def add(self, fill: Fill) -> None:
         """Make a fill known until it has ended and is stored."""
         self._fills.setdefault(fill.object_id.digest, []).append(fill)
-        self.spawn(self._forget_when_stored(fill))
+        fill.when_closed = self._forget
 
-    async def _forget_when_stored(self, fill: Fill) -> None:
-        await fill.run_to_end()
+    def _forget(self, fill: Fill) -> None:
         fills = self._fills[fill.object_id.digest]
         fills.remove(fill)
         if not fills:
