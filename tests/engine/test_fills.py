@@ -6,7 +6,12 @@ import asyncio
 import threading
 
 import pytest
-from tests.engine.conftest import Embed, read_answer
+from tests.engine.conftest import WITHIN, Embed, Embedded, read_answer
+
+from fastcache.engine.fill import Fill
+from fastcache.errors import StorageError
+from fastcache.origin.pattern import pattern
+from fastcache.storage.writer import FillWriter
 
 MIB = 1024 * 1024
 
@@ -30,6 +35,62 @@ async def test_a_disk_that_does_not_answer_delays_the_end_by_seconds_only(embed:
             assert len(jobs) == 2
     finally:
         released.set()
+
+
+def filling(proxy: Embedded, size: int) -> Fill:
+    ctx = proxy.worker.ctx
+    return next(
+        fill
+        for fill in ctx.flights.fills_of(ctx.object_id(b"bkt", b"o"))
+        if isinstance(fill, Fill) and fill.interval.length == size
+    )
+
+
+async def test_a_disk_that_does_not_answer_delays_no_reader(embed: Embed) -> None:
+    """What a reader had taken out of a full window stayed in it when storing was given up: no more was read."""
+    size, released = 32 * MIB, threading.Event()
+    try:
+        async with embed(io_threads="2") as proxy:
+            store = proxy.worker.ctx.store
+            assert store is not None
+            proxy.origin.control.synthetic("bkt", "o", size)
+            reader, writer = await proxy.connect()
+            async with asyncio.timeout(WITHIN):
+                writer.write(proxy.request("o"))
+                await reader.readuntil(b"\r\n\r\n")
+                jobs = [store._io.run(released.wait) for _ in range(2)]
+                assert await reader.readexactly(size) == pattern(b"o", 1, 0, size)
+            assert not any(job.done() for job in jobs), "the disk has not answered yet"
+            released.set()
+            writer.close()
+    finally:
+        released.set()
+
+
+async def test_a_write_that_fails_while_the_window_is_full_holds_no_reader(
+    embed: Embed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody took out of the window what its readers had taken: the origin was not read again, and they hung."""
+    size, full = 32 * MIB, asyncio.Event()
+
+    async def fails_when_it_is_full(writer: FillWriter, offset: int, blocks: object) -> None:
+        await full.wait()
+        raise StorageError("storing failed: Input/output error")
+
+    monkeypatch.setattr(FillWriter, "write", fails_when_it_is_full)
+    async with embed(fill_detach_after="60s") as proxy:
+        proxy.origin.control.synthetic("bkt", "o", size)
+        reader, writer = await proxy.connect()
+        async with asyncio.timeout(WITHIN):
+            writer.write(proxy.request("o"))
+            await reader.readuntil(b"\r\n\r\n")
+            fill = filling(proxy, size)
+            body = await reader.readexactly(fill._limits.window)
+            assert fill.window_bytes >= fill._limits.window
+            full.set()
+            body += await reader.readexactly(size - len(body))
+        assert body == pattern(b"o", 1, 0, size)
+        writer.close()
 
 
 async def test_an_interim_answer_is_not_for_http_1_0(embed: Embed) -> None:

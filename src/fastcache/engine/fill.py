@@ -277,9 +277,7 @@ class Fill:
 
     def _next_batch(self, writer: FillWriter) -> list[memoryview]:
         """What is to be written next: as much as the writer likes best, or less when no more is coming."""
-        wanted = writer.wanted(
-            self._budget.limit(self._limits.window) // 2
-        )  # the other half takes what comes meanwhile
+        wanted = writer.wanted(self._budget.limit(self._limits.window) // 2)  # the other half takes what comes
         if self._unwritten_bytes < wanted:
             if not self.ended and (not self._unwritten_bytes or self._read_elsewhere() is None):
                 return []
@@ -305,6 +303,7 @@ class Fill:
         self._writer = None
         self._unwritten.clear()
         self._unwritten_bytes = 0
+        self._trim()  # readers that have taken all of a full window would wait for one of them to take more
         self.progress.notify()
         self._moved.notify()
 
