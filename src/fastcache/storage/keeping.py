@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 
@@ -26,6 +27,9 @@ logger = logging.getLogger("fastcache.storage")
 _LOOK = 0.05
 """Seconds between two looks at the bytes that the workers answer for."""
 _PAUSE_FOR_DISK = 0.5
+_TAKEN_OVER_WITHIN = 5.0
+"""Seconds for which a file in progress stays when its process was killed: readers in other workers are on their way to
+it, and one of those stores what it holds."""
 _NO_BUCKET = bytes(32)
 
 
@@ -52,6 +56,7 @@ class Keeping(Store):
         self._memory = share.memory
         self._channel = reports
         self._root = held.fd
+        self._closing = asyncio.Event()
         self._uncounted = False
         self._counting: asyncio.Task[object] | None = None
         self._scan = self._disk.spawn(self._scanner.run(held.fd), "fastcache-scan")
@@ -61,6 +66,7 @@ class Keeping(Store):
         self._looking = loop.create_task(self._look(), name="fastcache-look")
 
     async def close(self) -> None:
+        self._closing.set()
         self._following.cancel()
         self._looking.cancel()
         if self._counting is not None:
@@ -68,19 +74,29 @@ class Keeping(Store):
         await asyncio.wait({self._following, self._looking})
         await super().close()
 
-    async def remove_parts_of(self, owner: int) -> None:
-        """A process died: its files in progress are nobody's any more."""
+    async def remove_parts_of(self, owner: int, *, after: float = 0.0) -> None:
+        """A process died: its files in progress are nobody's any more, so many seconds from now. They count until
+        then."""
+        counted = 0
         try:
+            if after:
+                counted = await self._io.run(recovery.size_of_parts, self._root, owner)
+                self._space.add(counted)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(after):
+                        await self._closing.wait()
             removed = await self._io.run(recovery.remove_parts, self._root, owner)
         except (OSError, StorageError) as error:
             self._disk.note(error, "removing what was in progress")
             return
+        finally:
+            self._space.free(counted)
         self._metrics.count(StoreCounter.LEFTOVERS, removed)
 
     def died(self, owner: int, *, crashed: bool) -> None:
-        """A process is gone, in the background: what it had in progress is removed, and what it may not have told of
-        before a crash is counted."""
-        self._disk.spawn(self.remove_parts_of(owner), "fastcache-parts")
+        """A process is gone, in the background: what it had in progress is removed, after a while if it may be taken
+        over, and what it may not have told of before a crash is counted."""
+        self._disk.spawn(self.remove_parts_of(owner, after=_TAKEN_OVER_WITHIN if crashed else 0.0), "fastcache-parts")
         if crashed:
             self._uncounted = True
             if self._counting is None or self._counting.done():

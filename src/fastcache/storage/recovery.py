@@ -44,6 +44,19 @@ def remove_parts(root: int, owner: int | None = None) -> int:
     return removed
 
 
+def size_of_parts(root: int, owner: int) -> int:
+    """Bytes taken from the disk by what an owner has in progress. Blocking."""
+    size = 0
+    directory = os.open(layout.FILLS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+    try:
+        for name in os.listdir(directory):
+            if layout.is_part_name(name) and name.startswith(f"{owner}-"):
+                size += disk_bytes(os.stat(name, dir_fd=directory, follow_symlinks=False).st_size)
+    finally:
+        os.close(directory)
+    return size
+
+
 def remove_upload(root: int, digest: bytes) -> int:
     """Delete the parts of an upload, unless another process does; how many files there were. Blocking."""
     path = layout.upload_directory(digest)

@@ -1,0 +1,103 @@
+"""What a killed process had in progress: one of the others stores it, and nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.storage.conftest import MIB, Bench, disk_use, eventually, oid, pattern, record
+from tests.storage.test_shared import BIG, Host, make_host
+
+from fastcache._core.shared import Cell
+from fastcache.model import Interval
+from fastcache.storage.keeping import Keeping
+from fastcache.storage.neighbour_fill import NeighbourFill
+from fastcache.storage.shared_store import SharedStore
+from fastcache.storage.sharing import KEEPER
+from fastcache.storage.writer import FillWriter
+
+__all__ = ["make_host"]
+
+WRITTEN = 2 * MIB
+
+
+def workers(host: Host, count: int) -> list[Bench]:
+    """Workers that accept connections, and so are told what the others fetch."""
+    benches = [host.worker(place) for place in range(1, count + 1)]
+    for place in range(1, count + 1):
+        host.memory.set(place, Cell.LISTENING, 1)
+    return benches
+
+
+async def begin(bench: Bench, key: str) -> FillWriter:
+    """A fill of BIG bytes of which WRITTEN are in a file."""
+    token, sent = bench.fences.token(oid(key)), next(bench.sent)
+    writer = bench.store.begin_fill(oid(key), record(key, BIG), token, sent, Interval(0, BIG))
+    assert writer is not None
+    await writer.write(0, [memoryview(pattern(key, BIG))[:WRITTEN]])
+    return writer
+
+
+def seen_by(bench: Bench, key: str) -> NeighbourFill:
+    assert isinstance(bench.store, SharedStore)
+    (fill,) = bench.store.fills_elsewhere(oid(key))
+    return fill
+
+
+def in_progress(path: Path) -> list[str]:
+    return [name.name for name in (path / "store" / "fills").iterdir()]
+
+
+async def test_who_had_not_opened_a_dead_process_s_file_stores_what_is_in_it(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    host = make_host()
+    keeper = host.keeper()
+    one, two, three = workers(host, 3)
+    writer = await begin(one, "k")
+    host.memory.clear(1)
+    assert isinstance(keeper.store, Keeping)
+    keeper.store.died(101, crashed=True)
+    await asyncio.sleep(0.05)  # whatever it removes at once is removed by now
+    fills = [seen_by(bench, "k") for bench in (two, three)]
+    assert [(fill.died, fill.watermark) for fill in fills] == [(True, WRITTEN)] * 2
+    assert [fill.take_over() for fill in fills] == [True, False]
+    assert isinstance(two.store, SharedStore)
+    await two.store.inherit(oid("k"), fills[0])
+    for bench in (two, three):
+        assert await bench.read("k", Interval(0, WRITTEN)) == pattern("k", BIG)[:WRITTEN]
+    await writer.discard()
+
+
+async def test_what_a_killed_process_had_in_progress_counts_until_it_is_removed(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    host = make_host()
+    keeper = host.keeper()
+    (one,) = workers(host, 1)
+    writer = await begin(one, "k")
+    host.memory.clear(1)
+    assert host.memory.total(Cell.BYTES) < WRITTEN
+    assert isinstance(keeper.store, Keeping)
+    keeper.store.died(101, crashed=True)
+    await eventually(lambda: host.answered_for(KEEPER) == disk_use(tmp_path / "store"))
+    assert in_progress(tmp_path) == ["101-1.part"]
+    await keeper.store.close()
+    assert in_progress(tmp_path) == []
+    assert host.answered_for(KEEPER) == disk_use(tmp_path / "store")
+    await writer.discard()
+
+
+async def test_what_a_killed_process_had_in_progress_is_removed_after_a_while(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    host = make_host()
+    keeper = host.keeper()
+    (one,) = workers(host, 1)
+    writer = await begin(one, "k")
+    assert isinstance(keeper.store, Keeping)
+    await keeper.store.remove_parts_of(101, after=0.01)
+    assert in_progress(tmp_path) == []
+    assert host.answered_for(KEEPER) == 0
+    await writer.discard()
