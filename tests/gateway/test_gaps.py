@@ -112,6 +112,21 @@ def test_readers_of_ranges_that_overlap_share_what_is_on_its_way(remote: Remotes
     assert r.asked == spans((10, 6 * MIB), (6 * MIB, 10 * MIB))
 
 
+def test_a_gap_of_which_others_have_brought_some_meanwhile_is_asked_for_without_it(remote: Remotes) -> None:
+    """Five gaps, and the first one keeps the last from being asked for."""
+    r = remote(20 * MIB)
+    r.hold(*((at * MIB, (at + 1) * MIB) for at in range(1, 8, 2)))
+    r.control.fault("stall", after=64 * KIB, seconds=3600, key=KEY, range="bytes=0-1048575")
+    with RawConnection(r.gate.endpoint) as connection:
+        connection.send(r.request)
+        head = connection.read_head()
+        assert connection.read_exactly(64 * KIB, head) == r.content((0, 64 * KIB))
+        r.check((8 * MIB, 12 * MIB))
+        r.control.drop_connections()
+        assert connection.read_exactly(r.size - 64 * KIB, head) == r.content((64 * KIB, r.size))
+    assert r.asked[-2:] == spans((8 * MIB, 12 * MIB), (12 * MIB, 20 * MIB))
+
+
 # ---- faults ----
 
 ISLANDS = ((2 * MIB, 4 * MIB), (6 * MIB, 8 * MIB))

@@ -105,6 +105,15 @@ def lacking(ctx: Context, store: Store, entry: Entry | None, read: ReadRequest) 
     return [] if interval is None else store.missing(entry, interval)
 
 
+async def is_first(ctx: Context, store: Store, leader: Leader, lacking: list[Interval]) -> bool:
+    """Whether no other worker is about to bring what ``leader`` asks for, or some of what is ``lacking``, nor has done
+    so since we looked."""
+    if not ctx.flights.is_first(leader, lacking):
+        return False
+    entry = store.peek(leader.object_id)
+    return entry is None or not await store.refresh_if_changed(entry)
+
+
 def _lay_out(
     ctx: Context,
     store: Store,

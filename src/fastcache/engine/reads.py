@@ -24,7 +24,7 @@ from fastcache.engine.completing import complete_and_serve
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.flights import Leader
-from fastcache.engine.gaps import awaited_leader, lacking
+from fastcache.engine.gaps import awaited_leader, is_first, lacking
 from fastcache.engine.heads import handle_head
 from fastcache.engine.judging import is_broken_part
 from fastcache.engine.leasing import offer_to
@@ -226,7 +226,8 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
         return True
     blocks = wide_read(ctx, read)
     with ctx.flights.lead(read.object_id, blocks) as leader:
-        if only_first and not await _is_first(ctx, store, read, leader):
+        missing = lacking(ctx, store, store.peek(read.object_id), read) if only_first else []
+        if only_first and not await is_first(ctx, store, leader, missing):
             leader.land(followable=True)
             return False
         asked = None
@@ -250,14 +251,6 @@ async def _lead(ctx: Context, store: Store, exchange: Exchange, read: ReadReques
                 asked = await ask_again(ctx, exchange, read, asked, remember=False)
         await take_answer(ctx, store, exchange, read, asked, None, leader)
     return True
-
-
-async def _is_first(ctx: Context, store: Store, read: ReadRequest, leader: Leader) -> bool:
-    """Whether no other worker is about to bring what is lacking, or has done so since we looked."""
-    entry = store.peek(read.object_id)
-    if not ctx.flights.is_first(leader, lacking(ctx, store, entry, read)):
-        return False
-    return entry is None or not await store.refresh_if_changed(entry)
 
 
 async def _ask_alone(ctx: Context, store: Store, exchange: Exchange, read: ReadRequest) -> None:

@@ -16,9 +16,9 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.fill import Fill
 from fastcache.engine.filling import begin_fill
-from fastcache.engine.gaps import find_gaps, open_extents, usable_fills
+from fastcache.engine.gaps import find_gaps, is_first, open_extents, usable_fills
 from fastcache.engine.lessons import forget
-from fastcache.engine.sources import FillSource, PiecedSource, Source, follow
+from fastcache.engine.sources import FillSource, PartSource, PiecedSource, Source, follow
 from fastcache.errors import FastcacheError, StorageError, UpstreamError
 from fastcache.model import Headers, HeadRecord, Interval
 from fastcache.policy.read_request import ReadRequest
@@ -87,7 +87,8 @@ class Request:
 
 
 class SpanSource:
-    """The part of one span that a client gets. ``begin`` first; ``close`` ends the asking too."""
+    """The part of one span that a client gets. It ``begin``s when it is sent, if not before; ``close`` ends the asking
+    too."""
 
     __slots__ = ("_asked", "_interval", "_request", "_source", "_task", "span")
 
@@ -121,14 +122,14 @@ class SpanSource:
             self.close()
             self.span = Interval(start, self.span.end)
             self._interval = Interval(start, interval.end)
-            self.begin()
             await self._send(exchange)
         self.close()
 
     async def _send(self, exchange: Exchange) -> None:
+        self.begin()
         if self._task is not None:
             await self._task
-        assert self._source is not None, "begun before it is sent"
+        assert self._source is not None, "what has begun ends with one"
         await self._source.send(exchange, self._interval)
 
     def close(self) -> None:
@@ -164,6 +165,8 @@ class SpanSource:
                 return True
         entry = await store.lookup(object_id)
         if store.missing(entry, self._interval):
+            await store.refresh_if_changed(entry)  # a fill elsewhere that has ended is stored
+        if store.missing(entry, self._interval):
             return await self._find_pieces(entry)
         try:
             self._source = await open_extents(store, entry, request.record, self._interval)
@@ -172,18 +175,26 @@ class SpanSource:
         return True
 
     async def _find_pieces(self, entry: Entry) -> bool:
-        """Whether extents and fills have it all together: who comes late finds the beginning of a fill committed."""
+        """Whether extents and fills have some of it: who comes late finds the beginning of a fill committed, and asks
+        for no more than the rest."""
         request = self._request
         gaps = await find_gaps(request.ctx, request.store, entry, request.read.of(self._interval))
         if gaps is None:
             return False
-        if gaps.spans or gaps.record.generation != request.record.generation:
+        if gaps.record.generation != request.record.generation:
             gaps.close()
             return False
         self._source = pieced = PiecedSource()
+        asked = False
         for piece in gaps.take():
-            assert piece.source is not None, "there are no spans"
-            pieced.add(piece.source, piece.interval)
+            source: PartSource | None = piece.source
+            if source is None:
+                assert piece.span is not None
+                source = span = SpanSource(request, piece.span, piece.interval)
+                if not asked:
+                    span.begin()
+                    asked = True
+            pieced.add(source, piece.interval)
         return True
 
     async def _ask(self, *, only_first: bool) -> bool:
@@ -191,7 +202,7 @@ class SpanSource:
         request = self._request
         ctx, read = request.ctx, request.read
         with ctx.flights.lead(read.object_id, read.of(self.span), sent=True) as leader:
-            if only_first and not ctx.flights.is_first(leader, [self.span]):
+            if only_first and not await is_first(ctx, request.store, leader, [self.span]):
                 leader.land(followable=True)
                 return False
             asked = await request.ask(self.span, request.record)
