@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,6 +52,13 @@ def _strace() -> str | None:
         return "there is no program strace"
     traced = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
     return None if traced.returncode == 0 else f"strace cannot trace here: {traced.stderr.strip()}"
+
+
+def _ptrace() -> str | None:
+    """What a process needs to be run one instruction at a time; some containers forbid it."""
+    ask_to_be_traced = "import ctypes; raise SystemExit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) != 0)"
+    traced = subprocess.run([sys.executable, "-c", ask_to_be_traced], capture_output=True, check=False)
+    return None if traced.returncode == 0 else "processes cannot be traced here"
 
 
 def _fuse() -> str | None:
@@ -103,6 +111,7 @@ def _swift() -> str | None:
 TOOLS: Mapping[str, Callable[[], str | None]] = {
     "root": _root,
     "strace": _strace,
+    "ptrace": _ptrace,
     "fuse": _fuse,
     "loopmount": functools.partial(_loop_mount, "mkfs.ext4", 8 << 20),
     "xfs": functools.partial(_loop_mount, "mkfs.xfs", 320 << 20),

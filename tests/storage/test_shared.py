@@ -34,7 +34,7 @@ class Host:
     def __init__(self, path: Path, capacity: int, **more: float) -> None:
         self.settings = StoreSettings(path, capacity, io_threads=2, **more)  # type: ignore[arg-type]
         self.held = directory.acquire(path)
-        self.fd = shared.create(4, 8)
+        self.fd = shared.create(5, 8)
         self.memory = SharedMemory(self.fd)
         self.reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in self.reports:
