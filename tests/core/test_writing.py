@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import resource
-import struct
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,19 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcache._core.crc32c import crc32c, crc_blocks
-from fastcache._core.shared import SharedMemory, create
 from fastcache._core.writing import (
     append_views,
     are_absent,
     complete,
-    rename_counted,
+    make_directories,
     sum_views,
     write_new,
     write_views,
 )
 
 BLOCK = 262_144
-DIGEST = bytes(range(32))
 views = st.lists(st.binary(max_size=300), max_size=40)
 
 
@@ -36,13 +31,6 @@ views = st.lists(st.binary(max_size=300), max_size=40)
 def root(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     yield fd
-    os.close(fd)
-
-
-@pytest.fixture
-def memory() -> Iterator[SharedMemory]:
-    fd = create(2, 4096)
-    yield SharedMemory(fd)
     os.close(fd)
 
 
@@ -143,61 +131,23 @@ def test_completing_closes_also_what_cannot_be_written(root: int, tmp_path: Path
         os.fstat(fd)
 
 
-class Renaming:
-    """A directory with a file ``part``, and the lock beside it."""
-
-    def __init__(self, root: int, tmp_path: Path, memory: SharedMemory) -> None:
-        self.root, self.path, self.memory = root, tmp_path, memory
-        (tmp_path / "part").write_bytes(b"new")
-        (tmp_path / "lock").touch()
-        self.lock = os.open("lock", os.O_RDWR, dir_fd=root)
-
-    def rename(self, target: str, *directories: str) -> int:
-        return rename_counted(self.root, "part", target, directories, self.lock, 5, self.memory, DIGEST)
+def test_directories_are_made_unless_they_are_there(root: int, tmp_path: Path) -> None:
+    make_directories(root, ["a", "a/b"])
+    make_directories(root, ["a", "a/b", "a/c"])
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["b", "c"]
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.fixture
-def renaming(root: int, tmp_path: Path, memory: SharedMemory) -> Iterator[Renaming]:
-    made = Renaming(root, tmp_path, memory)
-    yield made
-    os.close(made.lock)
-
-
-def test_a_rename_makes_the_directories_and_counts_the_change(renaming: Renaming) -> None:
-    assert renaming.rename("a/b/target", "a", "a/b") == 0
-    assert (renaming.path / "a/b/target").read_bytes() == b"new"
-    assert renaming.memory.changes(DIGEST) == 1
-    assert (renaming.path / "a").stat().st_mode & 0o777 == 0o700
-    (renaming.path / "part").write_bytes(b"newer")
-    assert renaming.rename("a/b/target", "a", "a/b") == 1
-    assert (renaming.path / "a/b/target").read_bytes() == b"newer"
-
-
-def test_a_rename_that_fails_counts_nothing_and_gives_the_lock_back(renaming: Renaming) -> None:
-    (renaming.path / "elsewhere").mkdir()
-    (renaming.path / "link").symlink_to("elsewhere")
-    with pytest.raises(NotADirectoryError):
-        renaming.rename("link/target", "link")
+def test_what_was_planted_in_place_of_a_directory_is_none(root: int, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(NotADirectoryError):
+            make_directories(root, [name, f"{name}/b"])
     with pytest.raises(FileNotFoundError):
-        renaming.rename("missing/target")
-    assert renaming.memory.changes(DIGEST) == 0
-    assert list((renaming.path / "elsewhere").iterdir()) == []
-    other = os.open("lock", os.O_RDWR, dir_fd=renaming.root)
-    fcntl.fcntl(other, fcntl.F_OFD_SETLK, struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 5, 1, 0))
-    os.close(other)
-
-
-def test_a_rename_waits_for_who_holds_the_lock(renaming: Renaming) -> None:
-    other = os.open("lock", os.O_RDWR, dir_fd=renaming.root)
-    fcntl.fcntl(other, fcntl.F_OFD_SETLK, struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 5, 1, 0))
-    thread = threading.Thread(target=renaming.rename, args=("target",))
-    thread.start()
-    thread.join(0.2)
-    assert thread.is_alive()  # and without the interpreter, or we would not be here
-    assert not (renaming.path / "target").exists()
-    os.close(other)
-    thread.join(20)
-    assert (renaming.path / "target").exists()
+        make_directories(root, ["gone/b"])
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_what_is_absent(root: int, tmp_path: Path) -> None:

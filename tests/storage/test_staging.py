@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from tests.storage.conftest import MIB, Bench, disk_use, oid, pattern, record, stored_files
 
+from fastcache._core import placing
 from fastcache.errors import StorageError
 from fastcache.model import HeadRecord, Interval
+from fastcache.storage.reader import RangeReader
 from fastcache.storage.settings import StoreSettings
 from fastcache.storage.staging import StagedBody
 
@@ -95,6 +98,80 @@ async def test_the_header_set_of_the_first_read_is_kept_with_it(tmp_path: Path) 
             assert entry.head is not None
             assert entry.head.headers == complete.headers
             assert await read(bench, "o", size) == data
+
+
+async def overwritten(bench: Bench, data: bytes) -> RangeReader:
+    """``o`` with ``data``, staged over what was stored and marked; a reader of that."""
+    entry = await bench.fill("o", 5000)
+    reader = await bench.store.open_range(entry, Interval(0, 5000))
+    assert reader is not None
+    await bench.store.unpublish(oid("o"))
+    await bench.settled()
+    assert await commit(bench, "o", await staged(bench, data), len(data))
+    return reader
+
+
+async def test_a_small_body_takes_the_place_of_what_was_there_in_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, data = tmp_path / "cache", pattern("new", 4096)
+    async with opened(cache) as bench:
+        reader = await overwritten(bench, data)
+        jobs: list[str] = []
+        run = bench.store._disk.io.run
+
+        def counted(function: Callable[..., object], *args: object, **kwargs: object) -> asyncio.Future[object]:
+            jobs.append(function.__name__)
+            return run(function, *args, **kwargs)
+
+        monkeypatch.setattr(bench.store._disk.io, "run", counted)
+        (piece,) = reader.pieces
+        assert os.pread(piece.fd, piece.length, piece.offset_in_file) == pattern("o", 5000)
+        assert bench.store.stats().used == disk_use(cache) + 8192, "the old file has no name and is open"
+        reader.close()
+        await bench.settled()
+        jobs.clear()
+        await bench.store.unpublish(oid("o"))
+        assert await commit(bench, "o", await staged(bench, data), len(data))
+        await bench.settled()
+        assert jobs == ["store"]
+        assert await read(bench, "o", len(data)) == data
+        assert [path.suffix for path in stored_files(cache)] == [".obj", ".void"], "nothing is proved yet"
+        assert bench.store.stats().used == disk_use(cache)
+        await bench.reopen()
+        assert (await bench.store.lookup(oid("o"))).voided
+        assert await read(bench, "o", len(data)) == data
+        token = bench.fences.token(oid("o"))
+        assert bench.store.validate(oid("o"), token, next(bench.sent), 5.0)
+        await bench.settled()
+        assert [path.suffix for path in stored_files(cache)] == [".obj"]
+
+
+async def test_a_small_body_that_cannot_be_stored_leaves_nothing_of_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    for failure in ("written", "outdated"):
+        async with opened(cache) as bench:
+            await bench.fill("o", 5000)
+            body = await staged(bench, pattern("new", 4096))
+            token = bench.fences.raise_object(oid("o"))
+            made = headerless("o", 4096)
+            entry = bench.store.staging.publish(oid("o"), made, token, next(bench.sent), body)
+            assert entry is not None
+            if failure == "written":
+                monkeypatch.setattr(placing, "store_whole", _full)
+            else:
+                bench.fences.raise_object(oid("o"))
+            assert not await body.commit(entry, made.generation.tag, token, start=0, whole=True)
+            monkeypatch.undo()
+            await bench.settled()
+            assert stored_files(cache) == [], failure
+            assert bench.store.stats().used == bench.store.staging.used == 0
+
+
+def _full(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 async def test_a_raise_in_between_leaves_neither_bytes_nor_files(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fastcache.errors import StorageError
 from fastcache.model import Interval
+from fastcache.storage.files import Marked
 from fastcache.storage.layout import object_directory, object_file, void_file
 from fastcache.storage.metrics import StoreCounter
 
@@ -271,6 +272,32 @@ async def test_unpublish_marks_an_object_nobody_has_asked_for_since_the_start(be
     assert (await bench.store.lookup(oid("k"))).voided
 
 
+async def test_the_disk_is_asked_once_until_something_changes(
+    bench: Bench, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    mark = bench.store._disk.files.mark_void
+
+    def counted(digest: bytes) -> Marked:
+        asked.append(digest)
+        return mark(digest)
+
+    monkeypatch.setattr(bench.store._disk.files, "mark_void", counted)
+    target, nothing = oid("k"), oid("nothing")
+    await bench.fill("k", 5000)
+    for _ in range(3):
+        await bench.store.unpublish(target, nothing)
+    assert asked == [target.digest, nothing.digest]
+    assert bench.store.validate(target, bench.fences.token(target), next(bench.sent), 5.0)
+    await bench.store.unpublish(target)  # beside what takes the mark away
+    assert asked == [target.digest, nothing.digest, target.digest]
+    await bench.settled()
+    assert (cache / void_file(target.digest)).exists()
+    await bench.fill("nothing", 5000)
+    await bench.store.unpublish(nothing)
+    assert (cache / void_file(nothing.digest)).exists()
+
+
 async def test_drop_forgets_and_frees_but_not_under_a_reader(bench: Bench, cache: Path) -> None:
     entry = await bench.fill("k", BIG)
     used = bench.store.stats().used
@@ -339,6 +366,20 @@ async def test_the_number_of_objects_in_memory_is_bounded_and_forgotten_ones_are
     assert bench.store.stats().used == disk_use(cache)
     late = bench.fences.token(oid("k0"))
     assert not bench.store.publish_head(oid("never seen"), record("never seen", 1), late, 1)
+
+
+async def test_what_is_written_and_never_read_is_forgotten_too(make_bench: MakeBench) -> None:
+    """Else a host to which backups are written keeps every name for good."""
+    bench = await make_bench(max_objects_in_memory=10)
+    for n in range(20):
+        await bench.fill(f"k{n}", 5000)
+    for n in range(50):
+        await bench.store.unpublish(oid(f"k{n}"), oid(f"other {n}"))
+    assert bench.store.stats().objects_in_memory <= 11
+    for n in range(20):
+        entry = await bench.store.lookup(oid(f"k{n}"))
+        assert entry.voided
+        assert entry.validation is None
 
 
 async def test_write_behind_is_bounded(make_bench: MakeBench) -> None:

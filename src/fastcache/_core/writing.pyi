@@ -1,6 +1,5 @@
 from collections.abc import Sequence
 
-from fastcache._core.shared import SharedMemory
 from fastcache.model import BytesLike
 
 def write_views(fd: int, views: Sequence[BytesLike], offset: int, unit: int) -> None: ...
@@ -12,14 +11,5 @@ def write_new(
     root: int, path: str, header: BytesLike, views: Sequence[BytesLike], data_offset: int, unit: int, fsync: bool
 ) -> None: ...
 def complete(fd: int, header: BytesLike, size: int, fsync: bool) -> None: ...
-def rename_counted(
-    root: int,
-    source: str,
-    target: str,
-    directories: Sequence[str],
-    lock: int,
-    at: int,
-    memory: SharedMemory,
-    digest: bytes,
-) -> int: ...
+def make_directories(root: int, paths: Sequence[str]) -> None: ...
 def are_absent(root: int, paths: Sequence[str]) -> bool: ...

@@ -1,29 +1,22 @@
 """Writing cache files: every step is one call without the GIL. Blocking; for I/O threads. All raise OSError."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.errno cimport EEXIST, EINTR, EIO, ENOENT, ENOTDIR, errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.errno cimport EEXIST, ENOENT, ENOTDIR, errno
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 
 import os
 
 from fastcache._core.crc32c cimport fc_crc32c, fc_crc32c_init
-from fastcache._core.fences cimport checked, fc_raise, fc_stripe
 from fastcache._core.net cimport iovec
-from fastcache._core.shared cimport SharedMemory
 
-cdef extern from "<sys/uio.h>" nogil:
-    ssize_t pwritev(int, const iovec*, int, int64_t)
+cdef extern from "writing.h" nogil:
+    int fc_write_pieces(int fd, const iovec *pieces, size_t count, int64_t offset, uint64_t unit)
 
 cdef extern from "<unistd.h>" nogil:
     int close(int)
     int ftruncate(int, int64_t)
     int fsync(int)
-    enum:
-        SEEK_SET
-
-cdef extern from "<stdio.h>" nogil:
-    int renameat(int, const char*, int, const char*)
 
 cdef extern from "<sys/stat.h>" nogil:
     cdef struct stat:
@@ -33,19 +26,9 @@ cdef extern from "<sys/stat.h>" nogil:
     bint S_ISDIR(int)
 
 cdef extern from "<fcntl.h>" nogil:
-    cdef struct flock:
-        short l_type
-        short l_whence
-        int64_t l_start
-        int64_t l_len
-        int l_pid
     int openat(int, const char*, int, ...)
-    int fcntl(int, int, ...)
     enum:
         AT_SYMLINK_NOFOLLOW
-        F_OFD_SETLKW
-        F_UNLCK
-        F_WRLCK
         O_CLOEXEC
         O_CREAT
         O_EXCL
@@ -53,7 +36,6 @@ cdef extern from "<fcntl.h>" nogil:
         O_RDWR
 
 cdef enum:
-    BATCH = 512
     BLOCK = 262144
     MOST_NAMES = 8
 
@@ -86,48 +68,22 @@ cdef class Views:
         free(self.pieces)
 
 
+cdef class Names:
+    """Some paths, as system calls take them."""
+    cdef list held
+    cdef (const char *)[MOST_NAMES] raw
+    cdef Py_ssize_t count
+
+    def __cinit__(self, paths):
+        self.held = [os.fsencode(path) for path in paths]
+        if len(self.held) > MOST_NAMES:
+            raise ValueError("too many names")
+        for path in self.held:
+            self.raw[self.count] = <bytes>path
+            self.count += 1
+
+
 # ---- without the GIL: 0, or an errno ----
-
-
-cdef int write_pieces(int fd, const iovec *pieces, Py_ssize_t count, int64_t offset, int64_t unit) noexcept nogil:
-    cdef iovec[BATCH] batch
-    cdef Py_ssize_t piece = 0, ahead
-    cdef size_t used = 0, skip, taken
-    cdef int64_t room
-    cdef ssize_t written
-    cdef int filled
-    while True:
-        while piece < count and used == pieces[piece].iov_len:
-            piece += 1
-            used = 0
-        if piece == count:
-            return 0
-        room = unit - offset % unit
-        filled, ahead, skip = 0, piece, used
-        while filled < BATCH and room > 0 and ahead < count:
-            taken = min(pieces[ahead].iov_len - skip, <size_t>room)
-            if taken:
-                batch[filled].iov_base = <char *>pieces[ahead].iov_base + skip
-                batch[filled].iov_len = taken
-                filled += 1
-                room -= taken
-            ahead += 1
-            skip = 0
-        written = pwritev(fd, batch, filled, offset)
-        if written < 0:
-            if errno == EINTR:
-                continue
-            return errno
-        if written == 0:
-            return EIO  # no regular file takes nothing
-        offset += written
-        while written > 0:
-            taken = min(pieces[piece].iov_len - used, <size_t>written)
-            written -= taken
-            used += taken
-            if used == pieces[piece].iov_len:
-                piece += 1
-                used = 0
 
 
 cdef Py_ssize_t sum_pieces(
@@ -160,19 +116,6 @@ cdef int sync_and_close(int fd, int failed, bint durable) noexcept nogil:
     return failed
 
 
-cdef int lock_byte(int fd, short kind, int64_t at) noexcept nogil:
-    cdef flock lock
-    lock.l_type = kind
-    lock.l_whence = SEEK_SET
-    lock.l_start = at
-    lock.l_len = 1
-    lock.l_pid = 0
-    while fcntl(fd, F_OFD_SETLKW, &lock) < 0:
-        if errno != EINTR:
-            return errno
-    return 0
-
-
 cdef int make_directory(int root, const char *path) noexcept nogil:
     """Make it if it is not there. ENOTDIR for anything else of that name, a link to a directory included."""
     cdef stat status
@@ -202,7 +145,7 @@ def write_views(int fd, views, int64_t offset, int64_t unit):
     if unit <= 0 or offset < 0:
         raise ValueError("no file is written so")
     with nogil:
-        failed = write_pieces(fd, held.pieces, held.count, offset, unit)
+        failed = fc_write_pieces(fd, held.pieces, held.count, offset, unit)
     raise_for(failed)
 
 
@@ -231,7 +174,7 @@ cdef _summed(Views held, int fd, int64_t offset, int64_t unit, uint32_t crc, int
     try:
         with nogil:
             if fd >= 0:
-                failed = write_pieces(fd, held.pieces, held.count, offset, unit)
+                failed = fc_write_pieces(fd, held.pieces, held.count, offset, unit)
             if not failed:
                 done = sum_pieces(held.pieces, held.count, full, &crc, &filled)
         raise_for(failed)
@@ -254,9 +197,9 @@ def write_new(int root, str path, header, views, int64_t data_offset, int64_t un
         if fd < 0:
             failed = errno
         else:
-            failed = write_pieces(fd, held.pieces, held.count, data_offset, unit)
+            failed = fc_write_pieces(fd, held.pieces, held.count, data_offset, unit)
             if not failed:
-                failed = write_pieces(fd, head.pieces, head.count, 0, unit)
+                failed = fc_write_pieces(fd, head.pieces, head.count, 0, unit)
             failed = sync_and_close(fd, failed, fsync)
     raise_for(failed)
 
@@ -267,7 +210,7 @@ def complete(int fd, header, int64_t size, bint fsync):
     cdef Views head = Views((header,))
     cdef int failed
     with nogil:
-        failed = write_pieces(fd, head.pieces, head.count, 0, BLOCK)
+        failed = fc_write_pieces(fd, head.pieces, head.count, 0, BLOCK)
         # A failed or cancelled write may have left bytes behind the last one that counts.
         if not failed and ftruncate(fd, size) < 0:
             failed = errno
@@ -275,54 +218,26 @@ def complete(int fd, header, int64_t size, bint fsync):
     raise_for(failed)
 
 
-def rename_counted(
-    int root, str source, str target, directories, int lock, int64_t at, SharedMemory memory, bytes digest
-):
-    """Rename under the lock of byte ``at`` of the file ``lock``, and count the change of ``digest``'s files before it is
-    given back; how many changes there were before. ``directories`` above the target, outer ones first, are made or
-    found to be directories before; nothing of this is made durable."""
-    cdef bytes source_name = os.fsencode(source), target_name = os.fsencode(target)
-    cdef const char *old = source_name
-    cdef const char *new = target_name
-    cdef list names = [os.fsencode(path) for path in directories]
-    cdef (const char *)[MOST_NAMES] above
-    cdef Py_ssize_t number, count = len(names)
-    cdef bytes known = checked(digest)
-    cdef uint64_t *changes = &memory.change_counters[fc_stripe(<const uint8_t *>known)]
-    cdef uint64_t before = 0
+def make_directories(int root, paths):
+    """Make directories that are not there, outer ones first. NotADirectoryError for anything else of such a name, a
+    link to a directory included. Nothing of this is made durable."""
+    cdef Names names = Names(paths)
     cdef int failed = 0
-    if count > MOST_NAMES:
-        raise ValueError("too many names")
-    for number in range(count):
-        above[number] = names[number]
+    cdef Py_ssize_t at
     with nogil:
-        for number in range(count):
+        for at in range(names.count):
             if not failed:
-                failed = make_directory(root, above[number])
-        if not failed:
-            failed = lock_byte(lock, F_WRLCK, at)
-        if not failed:
-            if renameat(root, old, root, new) < 0:
-                failed = errno
-            else:
-                before = fc_raise(changes)
-            lock_byte(lock, F_UNLCK, at)
+                failed = make_directory(root, names.raw[at])
     raise_for(failed)
-    return before
 
 
 def are_absent(int root, paths):
     """Whether nothing is there under any of these names. False also where that cannot be told."""
-    cdef list names = [os.fsencode(path) for path in paths]
-    cdef (const char *)[MOST_NAMES] raw
+    cdef Names names = Names(paths)
     cdef stat status
-    cdef Py_ssize_t at, count = len(names)
+    cdef Py_ssize_t at
     cdef bint absent = True
-    if count > MOST_NAMES:
-        raise ValueError("too many names")
-    for at in range(count):
-        raw[at] = names[at]
     with nogil:
-        for at in range(count):
-            absent = absent and fstatat(root, raw[at], &status, AT_SYMLINK_NOFOLLOW) < 0 and errno == ENOENT
+        for at in range(names.count):
+            absent = absent and fstatat(root, names.raw[at], &status, AT_SYMLINK_NOFOLLOW) < 0 and errno == ENOENT
     return absent

@@ -31,8 +31,9 @@ class Kept(Protocol):
         the fence is raised again."""
         ...
 
-    def settle(self, answer: ResponseHead, token: FenceToken | None) -> None:
-        """The fence was raised again: to ``token``, or None when something else had raised it since."""
+    def settle(self, answer: ResponseHead, token: FenceToken | None) -> bool:
+        """The fence was raised again: to ``token``, or None when something else had raised it since. Whether the object
+        was published, with nothing left of what had been stored of it before."""
         ...
 
     def abandon(self) -> None:

@@ -59,17 +59,16 @@ class KeptPart:
     async def prepare(self, answer: ResponseHead, document: bytes) -> None:
         """Nothing here takes time."""
 
-    def settle(self, answer: ResponseHead, token: FenceToken | None) -> None:
+    def settle(self, answer: ResponseHead, token: FenceToken | None) -> bool:
         """Keep a part that the origin took, under its ETag; no fence concerns it before its upload is complete."""
         record = judge_written(answer, self._tee.size, at=0.0, allow_kms=self._ctx.allow_kms)
         if isinstance(record, NotStorable):
             self._tee.give_up("unusable" if answer.status < 300 else "rejected")
-            return
-        staged = self._tee.take()
-        if staged is None:
+        elif (staged := self._tee.take()) is None:
             self._lose()
-            return
-        self._ctx.flights.store_behind(self._digest, self._keep(staged, record))
+        else:
+            self._ctx.flights.store_behind(self._digest, self._keep(staged, record))
+        return False
 
     async def _keep(self, staged: StagedBody, record: HeadRecord) -> None:
         if await self._tee.stored():
@@ -139,13 +138,13 @@ class KeptCompletion:
         )
         self._record = None if isinstance(record, NotStorable) else record
 
-    def settle(self, answer: ResponseHead, token: FenceToken | None) -> None:
+    def settle(self, answer: ResponseHead, token: FenceToken | None) -> bool:
         etag = self._etag
         missing = bool(self._parts) and self._assembly is None and self._store.uploads.others
         if missing and etag is not None and token is not None:
             self._ctx.flights.store_behind(self._digest, self._look_again(answer, etag, token))
-        else:
-            self._end(answer, token)
+            return False
+        return self._end(answer, token)
 
     async def _look_again(self, answer: ResponseHead, etag: bytes, token: FenceToken) -> None:
         """Nobody waits for this, and readers that come before it get the object from the origin."""
@@ -156,18 +155,20 @@ class KeptCompletion:
                 break
         self._end(answer, token)
 
-    def _end(self, answer: ResponseHead, token: FenceToken | None) -> None:
+    def _end(self, answer: ResponseHead, token: FenceToken | None) -> bool:
+        """Publish the object if all of it is here; whether it was."""
         assembly, record = self._assembly, self._record
         if assembly is not None and record is not None and token is not None:
             oid = self._named.object_id
             entry = self._store.staging.publish(oid, record, token, self._sent)
             if entry is not None:
                 self._ctx.flights.store_behind(oid.digest, self._commit(assembly, entry, record, token))
-                return
+                return True
         if self._etag is not None:
             self._ctx.metrics.upload_kept("incomplete" if record is None else "overlapped")
         if self._etag is not None or answer.status == 404:
             self._ctx.flights.store_behind(self._digest, self._store.uploads.discard(self._digest))
+        return False
 
     async def _commit(self, assembly: Assembly, entry: Entry, record: HeadRecord, token: FenceToken) -> None:
         stored = await self._store.uploads.commit(assembly, entry, record.generation.tag, token)
@@ -194,10 +195,11 @@ class KeptAbort:
     async def prepare(self, answer: ResponseHead, document: bytes) -> None:
         """Nothing here takes time."""
 
-    def settle(self, answer: ResponseHead, token: FenceToken | None) -> None:
+    def settle(self, answer: ResponseHead, token: FenceToken | None) -> bool:
         """A refused abort, which anybody can send, forgets nothing."""
         if answer.status in _ENDS_UPLOAD:
             self._ctx.flights.store_behind(self._digest, self._store.uploads.discard(self._digest))
+        return False
 
     def abandon(self) -> None:
         """Nothing was begun."""

@@ -7,8 +7,6 @@ second raise.
 
 from __future__ import annotations
 
-import asyncio
-
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import ask, relay
@@ -47,12 +45,12 @@ class _Fenced:
 
     async def unpublish(self) -> None:
         if self._ctx.store is not None:
-            # Side by side: a DeleteObjects names up to a thousand, and each may wait for a slow disk.
-            await asyncio.gather(*(self._ctx.store.unpublish(object_id) for object_id in self.object_ids))
+            await self._ctx.store.unpublish(*self.object_ids)
 
-    def drop(self) -> None:
+    def drop(self, *, but_first: bool) -> None:
+        """``but_first``: but the first object, which has been published anew."""
         if self._ctx.store is not None:
-            for object_id in self.object_ids:
+            for object_id in self.object_ids[1:] if but_first else self.object_ids:
                 self._ctx.store.drop(object_id)
 
     def doubt(self) -> None:
@@ -88,13 +86,12 @@ async def handle_unsafe(ctx: Context, exchange: Exchange, target: S3Target, unsa
                 await kept.prepare(response.head, beginning.seen)
             token = fenced.raise_fences(None if kept is None else kept.token)
             settled = True
+            published = kept is not None and kept.settle(response.head, token)
             gone = unsafe.replaces_object or unsafe.deletes_named_in_body
             if gone and 200 <= response.head.status < 300 and not beginning.is_error():
-                fenced.drop()
+                fenced.drop(but_first=published)
             else:
                 fenced.doubt()
-            if kept is not None:
-                kept.settle(response.head, token)
 
         await relay(exchange, response, Result.PASS, before_end=settle, watch=beginning.take)
     finally:

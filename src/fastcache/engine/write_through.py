@@ -201,7 +201,7 @@ class KeptPut:
     async def prepare(self, answer: ResponseHead, document: bytes) -> None:
         """Nothing here takes time."""
 
-    def settle(self, answer: ResponseHead, token: FenceToken | None) -> None:
+    def settle(self, answer: ResponseHead, token: FenceToken | None) -> bool:
         """Publish what is complete; the files follow behind the answer."""
         record = judge_written(answer, self._tee.size, at=self._ctx.clock.wall(), allow_kms=self._ctx.allow_kms)
         if isinstance(record, NotStorable):
@@ -209,18 +209,20 @@ class KeptPut:
         elif token is None:
             self._tee.give_up("overlapped")
         elif (staged := self._tee.take()) is not None:
-            self._publish(staged, record, token)
+            return self._publish(staged, record, token)
+        return False
 
     def abandon(self) -> None:
         self._tee.give_up("failed")
 
-    def _publish(self, staged: StagedBody, record: HeadRecord, token: FenceToken) -> None:
-        entry = self._store.staging.publish(self._plan.object_id, record, token, self._sent)
+    def _publish(self, staged: StagedBody, record: HeadRecord, token: FenceToken) -> bool:
+        entry = self._store.staging.publish(self._plan.object_id, record, token, self._sent, staged)
         if entry is None:
             self._ctx.metrics.upload_kept("overlapped")
             self._ctx.flights.spawn_behind(self._tee.discard(staged))
-            return
+            return False
         self._ctx.flights.store_behind(self._plan.object_id.digest, self._commit(entry, staged, record, token))
+        return True
 
     async def _commit(self, entry: Entry, staged: StagedBody, record: HeadRecord, token: FenceToken) -> None:
         stored = await self._tee.stored()

@@ -11,7 +11,8 @@ from fastcache.errors import StorageError
 from fastcache.model import FenceToken, HeadRecord, Interval
 from fastcache.storage import layout
 from fastcache.storage.appending import Part
-from fastcache.storage.disk import ObjectDisk, header_for
+from fastcache.storage.descriptors import header_for
+from fastcache.storage.disk import ObjectDisk
 from fastcache.storage.entry import DISK_BLOCK, Entry, Extent, disk_bytes, same_content
 from fastcache.storage.files import Change
 from fastcache.storage.metrics import StoreCounter
@@ -63,7 +64,9 @@ class Commits:
             assert entry.head is not None
             if entry.head is not head:
                 header = header_for(entry.object_id.digest, entry.head, token, start, length, whole=whole)
-            return self._disk.io.run(self._disk.files.store, self._disk.next_part(), header, data, head_of_directory)
+            part = self._disk.next_part()
+            clear = whole and any(extent.linked for extent in entry.doomed)
+            return self._disk.io.run(self._disk.files.store, part, header, data, head_of_directory, clear=clear)
 
         done = await self._commit(entry, Interval(start, start + length), tag, token, reserved, finish, whole=whole)
         if not done:
@@ -102,9 +105,11 @@ class Commits:
             except (OSError, StorageError) as error:
                 self._disk.note(error, layout.object_directory(digest))
                 return None
-            await self._disk.settle_locked(entry)
+            if not (whole and self._replaces(entry)):
+                await self._disk.settle_locked(entry)
             if not self.acceptable(entry, tag, token) or self._is_stored(entry, interval, whole=whole):
                 self._disk.metrics.count(StoreCounter.DISCARDED_FILLS)
+                await self._disk.settle_locked(entry)
                 return None
             head = entry.head
             needs_head = not whole and not (entry.directory and same_content(entry.head, entry.disk_head))
@@ -115,6 +120,8 @@ class Commits:
             if change.size is None:
                 await self._disk.settle_locked(entry)
                 return False
+            for replaced in [extent for extent in entry.doomed if whole and extent.whole]:
+                self._disk.unlinked(entry, replaced)
             if change.size <= reserved:
                 self._disk.space.free(reserved - change.size)
             else:
@@ -133,6 +140,11 @@ class Commits:
             if self._disk.unsettled(entry):
                 await self._disk.settle_locked(entry)
             return True
+
+    @staticmethod
+    def _replaces(entry: Entry) -> bool:
+        """Whether a whole object's file, which takes the name of the one before, leaves nothing else to tidy up."""
+        return not entry.directory and not len(entry.extents) and all(extent.whole for extent in entry.doomed)
 
     @staticmethod
     def _is_stored(entry: Entry, interval: Interval, *, whole: bool) -> bool:

@@ -7,9 +7,9 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
-from fastcache._core.extent_codec import FileHeader, Kind
+from fastcache._core.extent_codec import FileHeader, Kind, data_offset_for, encode_head
 from fastcache.errors import StorageError
-from fastcache.model import Codec, FenceToken, Generation
+from fastcache.model import Codec, FenceToken, Generation, HeadRecord
 from fastcache.storage.blocks import close_all
 from fastcache.storage.entry import Extent
 from fastcache.storage.files import Files
@@ -27,6 +27,17 @@ def expected_header(extent: Extent, generation: Generation) -> FileHeader:
     return FileHeader(
         kind, extent.digest, generation.tag, generation.size, extent.start, length, length, Codec.RAW, 0, _ANY, b"", ()
     )
+
+
+def header_for(
+    digest: bytes, head: HeadRecord, token: FenceToken, start: int, length: int, *, whole: bool
+) -> FileHeader:
+    """What a file to be written says about itself, without block CRCs."""
+    blob = encode_head(head) if whole else b""
+    return FileHeader(
+        Kind.OBJECT if whole else Kind.EXTENT, digest, head.generation.tag, head.generation.size, start, length,
+        length, Codec.RAW, data_offset_for(len(blob), length), token, blob, (),
+    )  # fmt: skip
 
 
 class Descriptors:

@@ -14,16 +14,16 @@ from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from functools import partial
 
-from fastcache._core.extent_codec import FileHeader, Kind, data_offset_for, encode_head
 from fastcache._core.fences import Fences
 from fastcache.errors import CorruptFileError, StorageError
-from fastcache.model import Codec, FenceToken, HeadRecord
+from fastcache.model import FenceToken, HeadRecord
 from fastcache.storage import layout
-from fastcache.storage.descriptors import Descriptors, expected_header
+from fastcache.storage.descriptors import Descriptors, expected_header, header_for
 from fastcache.storage.entry import DISK_BLOCK, Entry, Extent, disk_bytes, same_content
 from fastcache.storage.eviction import ColdObjects, EvictionQueues, Unqueued
 from fastcache.storage.files import Change, Files
 from fastcache.storage.io_threads import IoThreads
+from fastcache.storage.loading import Found
 from fastcache.storage.locks import ObjectLocks
 from fastcache.storage.metrics import StoreCounter, StoreMetrics
 from fastcache.storage.reconciling import reconcile
@@ -139,11 +139,14 @@ class ObjectDisk:
         if self.share is not None:
             self.space.add(self.share.count_while_open(extent))
 
-    def _follow(self, entry: Entry, change: Change) -> None:
+    def _follow(self, entry: Entry, before: int) -> None:
         """Our own change: no reason to read the directory again, if nobody else's came before it."""
+        if self.share is not None and entry.changes == before:
+            entry.changes += 1
+
+    def _tell(self, entry: Entry, change: Change) -> None:
         if self.share is not None and change.changes_before is not None:
-            if entry.changes == change.changes_before:
-                entry.changes += 1
+            self._follow(entry, change.changes_before)
             if self.share.telling is not None:
                 self.share.telling.changed(entry)
 
@@ -167,6 +170,10 @@ class ObjectDisk:
         except OSError:
             await self._recount_cold(digest)
             raise
+        await self._take_in(entry, found)
+
+    async def _take_in(self, entry: Entry, found: Found) -> None:
+        digest = entry.object_id.digest
         self.touch(digest)
         for oddity in found.oddities:
             self.metrics.count(StoreCounter.CORRUPT_FILES)
@@ -268,14 +275,18 @@ class ObjectDisk:
         self.note_change(change, f"tidying {layout.object_directory(digest)}")
         for extent in doomed:
             if change.whole_unlinked if extent.whole else extent.name in change.unlinked:
-                extent.linked = False
-                entry.doomed.remove(extent)
-                self.hold_while_open(extent)
-                self.release(extent)
+                self.unlinked(entry, extent)
         if not entry.doomed and not len(entry.extents):
             entry.disk_head = None
         self.apply(entry, change, head)
         return change.error is None
+
+    def unlinked(self, entry: Entry, extent: Extent) -> None:
+        """A doomed extent's file has lost its name."""
+        extent.linked = False
+        entry.doomed.remove(extent)
+        self.hold_while_open(extent)
+        self.release(extent)
 
     def apply(self, entry: Entry, change: Change, head: HeadRecord | None) -> None:
         """Account for what a call did to the object's directory, head and marker."""
@@ -293,7 +304,7 @@ class ObjectDisk:
         entry.overhead = overhead
         if change.void is not None:
             entry.void_on_disk = change.void
-        self._follow(entry, change)
+        self._tell(entry, change)
 
     async def _rewrite_whole(self, entry: Entry, old: Extent) -> bool:
         """Give a whole object's file the current head; without room for both the old one stays, its bytes are true."""
@@ -319,7 +330,7 @@ class ObjectDisk:
         if change.size is None:
             self.space.free(size)
             return False
-        self._follow(entry, change)
+        self._tell(entry, change)
         new = Extent(old.digest, old.tag, old.start, old.end, whole=True, size=change.size)
         self.committed(entry, new)
         self.space.free(size - change.size)
@@ -345,7 +356,12 @@ class ObjectDisk:
         async with self.locks.hold(entry.object_id.digest):
             if self.knows(entry) and not entry.on_disk:
                 return
-            entry.void_on_disk = await self.io.run(self.files.mark_void, entry.object_id.digest)
+            marked = await self.io.run(self.files.mark_void, entry.object_id.digest)
+            entry.void_on_disk = marked.there
+            if marked.there:
+                self._follow(entry, marked.changes)
+            elif not self.knows(entry):
+                await self._take_in(entry, Found(changes=marked.changes))
             if not entry.voided and entry.loaded:
                 await self.settle_locked(entry)
 
@@ -380,14 +396,3 @@ class ObjectDisk:
         self.space.add(size)
         if size:
             self.cold.add(digest, size, 0.0)
-
-
-def header_for(
-    digest: bytes, head: HeadRecord, token: FenceToken, start: int, length: int, *, whole: bool
-) -> FileHeader:
-    """A header without block CRCs."""
-    blob = encode_head(head) if whole else b""
-    return FileHeader(
-        Kind.OBJECT if whole else Kind.EXTENT, digest, head.generation.tag, head.generation.size, start, length,
-        length, Codec.RAW, data_offset_for(len(blob), length), token, blob, (),
-    )  # fmt: skip

@@ -12,7 +12,9 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+from fastcache._core import placing
 from fastcache._core.extent_codec import (
     FileHeader,
     Kind,
@@ -50,8 +52,20 @@ class Change:
     error: OSError | None = None
 
 
+class Marked(NamedTuple):
+    """What was found of an object that was to be marked."""
+
+    there: bool
+    """Something of it is on the disk, and marked."""
+    changes: int
+    """In a directory that is shared: how often files of such objects had been changed before."""
+
+
 class Files(Loading):
     """Everything that is done to the files of a cache directory."""
+
+    _guards: placing.Guards | None = None
+    """The locks of the objects, where other processes use the directory."""
 
     # -- writing
 
@@ -86,7 +100,7 @@ class Files(Loading):
             os.unlink(path, dir_fd=self._root)
 
     def commit(self, fd: int, part: str, header: FileHeader, head: HeadRecord | None) -> Change:
-        """Complete the file in progress and rename it into place, after ``head``, when its directory needs that one.
+        """Complete an extent's file and rename it into place, after ``head``, when its directory needs that one.
 
         Takes ``fd`` over. Whatever fails, the part is gone afterwards, or ``size`` is None and ``error`` says why not.
         """
@@ -114,24 +128,27 @@ class Files(Loading):
         self.sync_directory(os.path.dirname(target))
 
     def _place(self, part: str, header: FileHeader, head: HeadRecord | None, change: Change) -> str:
-        """Rename a complete file to where its header says that it belongs, and say where that is."""
+        """Rename a complete extent to where its header says that it belongs, and say where that is."""
         digest = header.object_digest
-        self.shard_exists(digest, make=True)
-        if header.kind == Kind.OBJECT:
-            target = layout.object_file(digest)
-        else:
-            directory = layout.object_directory(digest)
-            end = header.start + header.length
-            target = f"{directory}/{layout.extent_name(header.generation_tag, header.start, end)}"
-            self._make_object_directory(directory, change)
-            if head is not None:
-                self._write_head(digest, head, f"{part}.head", change)
+        self.make_shard(digest)
+        directory = layout.object_directory(digest)
+        end = header.start + header.length
+        target = f"{directory}/{layout.extent_name(header.generation_tag, header.start, end)}"
+        self._make_object_directory(directory, change)
+        if head is not None:
+            self._write_head(digest, head, f"{part}.head", change)
         os.rename(part, target, src_dir_fd=self._root, dst_dir_fd=self._root)
         return target
 
-    def store(self, part: str, header: FileHeader, data: Sequence[memoryview], head: HeadRecord | None) -> Change:
-        """Write a small file at once and commit it; ``header`` lacks the block CRCs."""
+    def store(
+        self, part: str, header: FileHeader, data: Sequence[memoryview], head: HeadRecord | None, *,
+        clear: bool = False,
+    ) -> Change:  # fmt: skip
+        """Write a small file at once and commit it; ``header`` lacks the block CRCs. A whole object's takes the place
+        of the one before; with ``clear`` that one is another generation's."""
         header = replace(header, blocks=BlockSums().extended(data).all())
+        if header.kind == Kind.OBJECT:
+            return self._store_whole(part, header, data, clear=clear)
         change = Change()
         try:
             self._write_new(part, header, data)
@@ -147,6 +164,30 @@ class Files(Loading):
         except FileNotFoundError:
             self.restore()
             write_new(self._root, path, *how)
+
+    def _store_whole(self, part: str, header: FileHeader, data: Sequence[memoryview], *, clear: bool) -> Change:
+        change = Change()
+        try:
+            try:
+                before = self._put_whole(part, header, data, clear=clear)
+            except FileNotFoundError:
+                self.restore()
+                before = self._put_whole(part, header, data, clear=clear)
+            if self._guards is not None:
+                change.changes_before = before
+            change.size = disk_bytes(header.file_size)
+            self.sync_directory(layout.shard_of(header.object_digest)[1])
+        except OSError as error:
+            change.error = error
+        return change
+
+    def _put_whole(self, part: str, header: FileHeader, data: Sequence[memoryview], *, clear: bool) -> int:
+        digest = header.object_digest
+        self.make_shard(digest)
+        return placing.store_whole(
+            self._root, self._guards, digest, part, layout.object_file(digest), pack(header), data,
+            header.data_offset, ONE_WRITE, self._fsync, clear,
+        )  # fmt: skip
 
     def stage(self, part: str, header: FileHeader, digest: bytes, name: str) -> None:
         """Complete a closed file in progress as ``name`` among the parts of an upload. Raises OSError."""
@@ -261,24 +302,19 @@ class Files(Loading):
             raise CorruptFileError("file ends early")
         return self.store(part, header, [memoryview(data)], None)
 
-    def mark_void(self, digest: bytes) -> bool:
+    def mark_void(self, digest: bytes) -> Marked:
         """If anything of the object is on the disk, note there that it must not be used unproved."""
-        if not self.shard_exists(digest):
-            return False
-        if not (self._is_file(layout.object_file(digest)) or self._is_file(layout.object_directory(digest))):
-            return False
-        path = layout.void_file(digest)
-        try:
-            fd = os.open(path, _NEW, 0o600, dir_fd=self._root)
-        except FileExistsError:
-            return True
-        try:
-            if self._fsync:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        self.sync_directory(os.path.dirname(path))
-        return True
+        self.shard_exists(digest)  # or nothing is; what was planted in its place raises
+        mark = layout.void_file(digest)
+        marked = Marked(
+            *placing.mark_void(
+                self._root, self._guards, digest, layout.object_file(digest), layout.object_directory(digest), mark,
+                self._fsync,
+            )
+        )  # fmt: skip
+        if marked.there:
+            self.sync_directory(os.path.dirname(mark))
+        return marked
 
     def remove_object(self, digest: bytes) -> None:
         """Everything of an object, its marker last."""

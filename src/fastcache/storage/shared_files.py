@@ -8,24 +8,18 @@ one call in an I/O thread and never across two.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import struct
 from collections.abc import Iterator, Sequence
 
 from fastcache._core.extent_codec import FileHeader, Kind
-from fastcache._core.writing import rename_counted
+from fastcache._core.placing import Guards
 from fastcache.errors import CorruptFileError
 from fastcache.model import HeadRecord
 from fastcache.storage import layout
-from fastcache.storage.entry import disk_bytes
 from fastcache.storage.files import Change, Files
 from fastcache.storage.loading import Found
 from fastcache.storage.sharing import Share
 from fastcache.storage.tree import DIRECTORY
-
-_OFFSETS = (1 << 62) - 1
-"""Where in the LOCK file an object's byte may lie; no byte needs to exist to be locked."""
 
 
 class SharedFiles(Files):
@@ -36,6 +30,7 @@ class SharedFiles(Files):
         self._share = share
         # A description of our own: the inherited one is the same for all processes, and so would its locks be.
         self._lock_fd = os.open(layout.LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+        self._guards: Guards = Guards(self._lock_fd, share.memory)
 
     def close(self) -> None:
         """Give the descriptor of the locks back."""
@@ -43,12 +38,11 @@ class SharedFiles(Files):
 
     @contextlib.contextmanager
     def _locked(self, digest: bytes) -> Iterator[None]:
-        at = _place_of(digest)
-        fcntl.fcntl(self._lock_fd, fcntl.F_OFD_SETLKW, _lock(fcntl.F_WRLCK, at))
+        self._guards.enter(digest)
         try:
             yield
         finally:
-            fcntl.fcntl(self._lock_fd, fcntl.F_OFD_SETLKW, _lock(fcntl.F_UNLCK, at))
+            self._guards.leave(digest)
 
     def _count(self, digest: bytes, change: Change) -> Change:
         change.changes_before = self._share.memory.changed(digest)
@@ -68,14 +62,6 @@ class SharedFiles(Files):
 
     def _give_name(self, part: str, header: FileHeader, head: HeadRecord | None, change: Change) -> None:
         digest = header.object_digest
-        if header.kind == Kind.OBJECT and not self._fsync:
-            names = part, layout.object_file(digest), self.unknown_shards(digest)
-            lock = self._lock_fd, _place_of(digest)
-            with contextlib.suppress(FileNotFoundError):  # somebody emptied the directory: as below
-                change.changes_before = rename_counted(self._root, *names, *lock, self._share.memory, digest)
-                change.size = disk_bytes(header.file_size)
-                self.note_shard(digest)
-                return
         with self._locked(digest):
             try:
                 super()._give_name(part, header, head, change)
@@ -97,12 +83,6 @@ class SharedFiles(Files):
                 unvoid=unvoid,
             )
             return self._count(digest, change)
-
-    def mark_void(self, digest: bytes) -> bool:
-        with self._locked(digest):
-            marked = super().mark_void(digest)
-            self._share.memory.changed(digest)
-            return marked
 
     def remove_upload(self, digest: bytes) -> None:
         super().remove_upload(digest)
@@ -140,13 +120,3 @@ class SharedFiles(Files):
         finally:
             os.close(directory)
         return False if used else super()._remove_unused_directory(digest)
-
-
-def _place_of(digest: bytes) -> int:
-    """Which byte of the LOCK file is the object's."""
-    return int.from_bytes(digest[:8], "little") & _OFFSETS
-
-
-def _lock(kind: int, at: int) -> bytes:
-    # struct flock: l_type, l_whence, l_start, l_len, l_pid, which has to be 0.
-    return struct.pack("@hhqqi4x", kind, os.SEEK_SET, at, 1, 0)

@@ -64,9 +64,14 @@ class Staging:
         if share is not None:
             share.memory.set(share.place, Cell.STAGED, max(0, self.used))
 
-    def publish(self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int) -> Entry | None:
+    def publish(
+        self, oid: ObjectId, record: HeadRecord, token: FenceToken, sent: int, body: StagedBody | None = None
+    ) -> Entry | None:
         """Make what was written the object's head, not proved yet. ``sent`` is the number of the write among all origin
-        requests. None when something happened to the object under ``token``, or a later answer was taken."""
+        requests. None when something happened to the object under ``token``, or a later answer was taken.
+
+        What was stored before is removed, unless it will be by the commit of ``body``.
+        """
         if not self._disk.fences.is_current(oid, token):
             return None
         entry = self._entry_of(oid)
@@ -76,7 +81,8 @@ class Staging:
         entry.head = record
         entry.validation = None
         entry.sent = sent
-        self._disk.settle_soon(entry)
+        if body is None or not body.is_in_memory:
+            self._disk.settle_soon(entry)
         return entry
 
 
@@ -92,6 +98,11 @@ class StagedBody:
         self._open: Part | None = None
         self.length = 0
         """Bytes taken so far."""
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Its bytes were kept in memory, and become one file, which takes the place of the one before."""
+        return bool(self._buffered)
 
     def wanted(self, most: int) -> int:
         """How many bytes are best written next, ``most`` at most. Fewer can be written too."""
@@ -164,6 +175,8 @@ class StagedBody:
             stored = False
         finally:
             await self.discard()
+        if not stored:
+            self._disk.settle_soon(entry)  # nothing took the place of what was there
         return stored
 
     async def _commit_file(self, commits: Commits, entry: Entry, part: Part, tag: bytes, token: FenceToken) -> bool:

@@ -185,7 +185,9 @@ class Store:
                 return
             digest, entry = next(iter(self._entries.items()))
             in_use = entry.users or entry.doomed or entry.leases or self._disk.locks.is_held(digest)
-            if in_use or entry.voided:
+            # The mark on the disk says it as well; of what is not there, nothing has to be said.
+            told = not entry.voided or entry.void_on_disk or (entry.loaded and not entry.on_disk)
+            if in_use or not told:
                 self._entries.move_to_end(digest)
                 continue
             del self._entries[digest]
@@ -251,24 +253,30 @@ class Store:
             entry.validation = None
             entry.doubt_volatile()
 
-    async def unpublish(self, oid: ObjectId) -> None:
-        """Before a write is forwarded: the head must be proved again, here and after a crash.
+    async def unpublish(self, *oids: ObjectId) -> None:
+        """Before a write is forwarded: the heads must be proved again, here and after a crash.
 
         Returns when that is on the disk (if anything is), or after two seconds of a disk that does not answer.
         """
+        # Side by side: a DeleteObjects names up to a thousand, and each may wait for a slow disk.
+        marking = [marking for oid in oids if (marking := self._unpublish(oid)) is not None]
+        if marking:
+            _, pending = await asyncio.wait(marking, timeout=PATIENCE)
+            self._metrics.count(StoreCounter.VOID_MARKER_FAILED, len(pending))
+
+    def _unpublish(self, oid: ObjectId) -> asyncio.Task[object] | None:
+        """The same for one in memory; what marks it on the disk, where that is to be waited for."""
         entry = self._entry(oid)
+        marked = entry.voided and entry.void_on_disk
         entry.validation = None
         entry.voided = True
-        nothing = self._disk.knows(entry) and not entry.on_disk and not self._disk.locks.is_held(oid.digest)
-        if nothing or self._closed:
-            return
+        done = self._disk.knows(entry) and (marked or not entry.on_disk) and not self._disk.locks.is_held(oid.digest)
+        if done or self._closed:
+            return None
         if not self._io.available:
             self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
-            return
-        marking = self._disk.spawn_for(entry, self._mark_void(entry), "fastcache-void")
-        done, _ = await asyncio.wait({marking}, timeout=PATIENCE)
-        if not done:
-            self._metrics.count(StoreCounter.VOID_MARKER_FAILED)
+            return None
+        return self._disk.spawn_for(entry, self._mark_void(entry), "fastcache-void")
 
     async def _mark_void(self, entry: Entry) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
+from fastcache._core.writing import make_directories
 from fastcache.storage import directory, layout, recovery
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -18,14 +19,15 @@ class Tree:
         self._fsync = fsync
         self._known_shards: set[str] = set()
 
-    def unknown_shards(self, digest: bytes) -> tuple[str, ...]:
-        """The directories above an object, outer first, unless they were there when that was looked at before."""
+    def make_shard(self, digest: bytes) -> None:
+        """Make the directories above an object, if they are not there and not links planted in their place."""
+        if self._fsync:
+            self.shard_exists(digest, make=True)
+            return
         shards = layout.shard_of(digest)
-        return () if shards[1] in self._known_shards else shards
-
-    def note_shard(self, digest: bytes) -> None:
-        """The directories above an object are there, and are directories."""
-        self._known_shards.add(layout.shard_of(digest)[1])
+        if shards[1] not in self._known_shards:
+            make_directories(self._root, shards)
+            self._known_shards.add(shards[1])
 
     def shard_exists(self, digest: bytes, *, make: bool = False) -> bool:
         """Whether the directories above an object are there and are directories, not links planted in their place."""
