@@ -23,7 +23,7 @@ def test_no_block_is_empty(size: int) -> None:
 
 
 def test_views_keep_their_memory_from_the_next_block() -> None:
-    """More than are kept for later, given back in any order: nobody writes into what somebody still sees."""
+    """Given back in any order: nobody writes into what somebody still sees."""
     views = []
     for number in range(40):
         view = memoryview(Block(USUAL_SIZE))
