@@ -282,8 +282,6 @@ class Fill:
             if not self.ended and (not self._unwritten_bytes or self._read_elsewhere() is None):
                 return []
             wanted = self._unwritten_bytes
-        elif writer.is_small:
-            wanted = self._unwritten_bytes
         self._unwritten_bytes -= wanted
         batch: list[memoryview] = []
         while wanted:

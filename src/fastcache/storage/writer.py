@@ -73,7 +73,7 @@ class FillWriter:
     def wanted(self, most: int) -> int:
         """How many bytes are best written next, ``most`` at most (256 KiB or more). Fewer can be written too."""
         if self.is_small:
-            return 1
+            return min(most, self._interval.end - self.written)
         part = self._part
         at = part.data_offset + part.length if part is not None else data_offset_for(0, self._extent_size)
         left = self._interval.end - self.written if part is None else part.limit - part.start - part.length
