@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import threading
@@ -162,6 +163,22 @@ async def test_the_pool_keeps_order_of_nothing_but_loses_nothing() -> None:
     await pool.close()
     with pytest.raises(StorageError):
         pool.run(int)
+
+
+def test_a_call_that_returns_when_the_loop_is_closed_has_nobody_to_tell() -> None:
+    released = threading.Event()
+
+    async def leave_it_behind() -> list[threading.Thread]:
+        io = IoThreads(1, 10, ManualClock(), NoMetrics())
+        io.run(released.wait)
+        await io.close(patience=0.0)
+        return io._threads
+
+    left = asyncio.run(leave_it_behind())
+    assert left[0].is_alive()
+    released.set()
+    left[0].join(20)
+    assert not left[0].is_alive()
 
 
 async def test_a_closed_store_is_a_store_of_misses(bench: Bench) -> None:

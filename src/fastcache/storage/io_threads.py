@@ -118,7 +118,12 @@ class IoThreads:
             # One wake-up of the loop for all that end before it looks; a second one by a race is harmless.
             if not self._wake_up_sent:
                 self._wake_up_sent = True
-                self._loop.call_soon_threadsafe(self._deliver)
+                try:
+                    self._loop.call_soon_threadsafe(self._deliver)
+                except RuntimeError:  # the loop is closed
+                    if not self._closed:
+                        raise
+                    return  # left behind by ``close``: nobody is there to be told
             del job, call, future, result, error
 
     def _deliver(self) -> None:
