@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.gateway.conftest import Gate
 from tests.gateway.objects import KEY, Remote, Remotes, Span
+from tests.harness.processes import wait_until
 from tests.harness.raw import IncompleteResponseError, RawConnection
 
 from fastcache.model import Interval
@@ -181,6 +181,19 @@ def test_a_later_gap_that_fails_is_asked_for_once_more(remote: Remotes, status: 
     assert r.moved == 6 * MIB
 
 
+def test_a_first_gap_that_is_cut_before_its_first_byte_and_the_object_changed(remote: Remotes) -> None:
+    """Nothing of an answer has been sent: it is the new generation's."""
+    r = remote(10 * MIB)
+    r.hold(*ISLANDS)
+    r.control.fault("stall", after=0, seconds=3600, key=KEY, range=FIRST)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(r.check, generation=2)
+        wait_until(lambda: len(r.asked) == 3, 20, "all gaps are asked for")
+        r.control.flip(r.bucket, KEY)
+        r.control.drop_connections()
+        reading.result()
+
+
 @pytest.mark.parametrize("status", [500, 503, 404])
 def test_what_the_origin_says_of_the_first_gap_is_the_answer(remote: Remotes, status: int) -> None:
     r = remote(10 * MIB)
@@ -234,9 +247,7 @@ def test_a_write_in_between_leaves_an_answer_whole_and_nothing_old_behind(remote
     r.control.settings(bandwidth_connection=2 * MIB)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(r.get)
-        deadline = time.monotonic() + 20
-        while len(r.asked) < 3 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: len(r.asked) == 3, 20, "all gaps are asked for")
         assert r.gate.raw("PUT", r.target, body=b"short").status == 200
         with contextlib.suppress(IncompleteResponseError):
             answer = reading.result()
@@ -268,14 +279,13 @@ def test_no_answer_mixes_two_generations(remote: Remotes) -> None:
             generation = etags[(answer.get(b"etag") or b"").decode().strip('"').encode()]
             answers.append(answer.body == r.content(span, generation))
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    while time.monotonic() < until:
-        r.control.flip(r.bucket, KEY)
-        time.sleep(0.1)
-    for thread in threads:
-        thread.join(30)
+    with ThreadPoolExecutor(6) as pool:
+        reading = [pool.submit(read, seed) for seed in range(6)]
+        while time.monotonic() < until:
+            r.control.flip(r.bucket, KEY)
+            time.sleep(0.1)
+        for one in reading:
+            one.result()
     assert len(answers) > 20
     assert all(answers)
     assert len(cut) <= len(answers) // 4

@@ -12,7 +12,7 @@ from fastcache.engine.basis import Basis, find_basis
 from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import go_on
-from fastcache.engine.reads import handle_read, settle
+from fastcache.engine.reads import answered, handle_read, settle
 from fastcache.engine.taking import take_answer
 from fastcache.model import FenceToken, unquoted_etag
 from fastcache.policy.read_request import ReadRequest
@@ -52,7 +52,7 @@ async def handle_begun(ctx: Context, store: Store, exchange: Exchange, read: Rea
     try:
         asked = await begun.asked(ctx, exchange)
         if basis is not None and _is_asked_about(basis, read, begun.question.etag):
-            if await settle(ctx, store, exchange, read, entry, basis, asked):
+            if await answered(settle(ctx, store, exchange, read, entry, basis, asked)):
                 return
         else:
             await _take(ctx, store, exchange, read, asked, basis)

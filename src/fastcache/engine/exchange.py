@@ -36,6 +36,7 @@ class Exchange:
         "_chunked_out",
         "_decoder",
         "_head_request",
+        "_held",
         "admission",
         "body_read",
         "bucket",
@@ -87,6 +88,8 @@ class Exchange:
         self.watch_body: Callable[[AsyncIterator[bytes | memoryview]], AsyncIterator[bytes | memoryview]] | None = None
         """What passes a streamed body on, and sees it."""
         self.head_sent = False
+        self._held: tuple[int, bytes] | None = None
+        """Status and head of an answer of which nothing is sent yet."""
         self.ended = False
         self.body_read = head.framing.kind is not Framing.CHUNKED and head.framing.length == 0
         """The request's body was taken in whole; else the connection cannot carry another request."""
@@ -136,13 +139,14 @@ class Exchange:
 
     # ---- response --------------------------------------------------------------------------------------------------
 
-    async def send_head(self, status: int, headers: Headers, framing: BodyFraming, *, more: bool = False) -> None:
+    async def send_head(self, status: int, headers: Headers, framing: BodyFraming, *, hold: bool = False) -> None:
         """Send the response head. ``framing`` says how the body that follows is delimited; ``headers`` carry
         Content-Length themselves where it describes something else than a body (HEAD, 304).
 
-        ``more`` promises that body bytes follow in the same breath.
+        ``hold``: it goes out together with the first byte of its body, and may be withdrawn as long as there is none.
         """
         fields = list(headers)
+        self._chunked_out = False
         if framing.kind is Framing.CHUNKED:
             if self.head.http_10:
                 self.keep_alive = False  # no chunks for HTTP/1.0: the body ends with the connection
@@ -155,8 +159,18 @@ class Exchange:
             fields.append((b"Connection", b"close"))
         elif self.head.http_10:
             fields.append((b"Connection", b"keep-alive"))
-        self.status = status
-        data = render_response_head(status, REASONS.get(status, b""), fields)
+        self._held = status, render_response_head(status, REASONS.get(status, b""), fields)
+        if not hold:
+            await self._send_held(more=False)
+
+    def withdraw_head(self) -> None:
+        """Unsay a head that is held: another answer may be given."""
+        self._held = None
+
+    async def _send_held(self, *, more: bool) -> None:
+        if self._held is None:
+            return
+        (self.status, data), self._held = self._held, None
         self.head_sent = True
         await self.channel.write(data, more)
         self._body_from = self.channel.sent()
@@ -171,6 +185,8 @@ class Exchange:
 
     async def write(self, piece: BytesLike) -> None:
         """Send body bytes."""
+        if self._held is not None:
+            await self._send_held(more=True)
         if not self._chunked_out:
             await self.channel.write(piece)
             return
@@ -180,12 +196,19 @@ class Exchange:
             await self.channel.write(piece, True)
             await self.channel.write(b"\r\n")
 
+    async def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send body bytes out of a file, of a body that is not chunked. Raises as :meth:`Channel.send_file`."""
+        if self._held is not None:
+            await self._send_held(more=True)
+        await self.channel.send_file(fd, offset, count)
+
     def body_sent(self) -> int:
         """Bytes of the response's body that the kernel took; exact for bodies that are not chunked."""
         return self.channel.sent() - self._body_from if self.first_byte_at is not None else 0
 
     async def end(self) -> None:
         """The body is complete."""
+        await self._send_held(more=False)
         if self._chunked_out:
             await self.channel.write(b"0\r\n\r\n")
         self.ended = True
@@ -222,7 +245,7 @@ class Exchange:
         if self._head_request:
             await self.send_head(status, headers, NO_BODY)
         else:
-            await self.send_head(status, headers, BodyFraming(Framing.LENGTH, len(body)), more=True)
+            await self.send_head(status, headers, BodyFraming(Framing.LENGTH, len(body)), hold=True)
             await self.write(body)
         await self.end()
 

@@ -15,6 +15,7 @@ A follower in ``revalidate`` is authorised by its own request, never by the lead
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from fastcache.engine.asking import Asked, ask_again, ask_origin
@@ -32,6 +33,7 @@ from fastcache.engine.lessons import entry_freshness
 from fastcache.engine.own_gaps import lead_with_own_gaps
 from fastcache.engine.refresh import refresh_behind
 from fastcache.engine.serving import send_stored
+from fastcache.engine.sources import NotBegunError
 from fastcache.engine.spans import lead_with_gaps
 from fastcache.engine.taking import take_answer
 from fastcache.engine.wide import ask_for_blocks, serve_out_of_blocks, wide_read
@@ -62,7 +64,7 @@ async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: Read
         basis = await find_basis(ctx, store, entry, read)
         try:
             if basis is not None:
-                if await _serve_basis(ctx, store, exchange, read, entry, basis, deadline):
+                if await answered(_serve_basis(ctx, store, exchange, read, entry, basis, deadline)):
                     return
                 attempts += 1
                 continue
@@ -78,11 +80,20 @@ async def handle_read(ctx: Context, store: Store, exchange: Exchange, read: Read
         finally:
             if basis is not None:
                 basis.close()
-        if await _lead(ctx, store, exchange, read):
+        if await answered(_lead(ctx, store, exchange, read)):
             return
         attempts += 1
-    if not await _lead(ctx, store, exchange, read, only_first=False):
+    if not await answered(_lead(ctx, store, exchange, read, only_first=False)):
         await _ask_alone(ctx, store, exchange, read)
+
+
+async def answered(attempt: Awaitable[bool]) -> bool:
+    """Whether an attempt has answered; it has not if what it was to answer with was gone before the first byte."""
+    try:
+        return await attempt
+    except NotBegunError as error:
+        _log.info("an answer is made anew: %s", error)
+        return False
 
 
 # ---- with a basis ----

@@ -10,7 +10,7 @@ from fastcache.engine.context import Context
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.forwarding import ask
 from fastcache.engine.lessons import forget
-from fastcache.engine.sources import AbortedAnswerError, PiecedSource, Source
+from fastcache.engine.sources import AbortedAnswerError, NotBegunError, PiecedSource, Source
 from fastcache.engine.span_source import OtherGenerationError, Request, SpanSource, own_ask
 from fastcache.errors import FastcacheError, UpstreamError
 from fastcache.model import Headers, HeadRecord, Interval, Result
@@ -36,18 +36,52 @@ _SAYS_OTHER = frozenset({200, 206, 404, 412, 416})
 
 
 async def send_body(
-    ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, interval: Interval, source: Source | None
+    ctx: Context,
+    exchange: Exchange,
+    read: ReadRequest,
+    record: HeadRecord,
+    interval: Interval,
+    source: Source | None,
+    *,
+    asked: bool = False,
 ) -> None:
-    """Send the body behind a head that is out. What the source cannot give any more is asked of the origin; where the
-    signature forbids to ask for the rest alone, the request is repeated as long as little of it was sent. Otherwise
-    AbortedAnswerError: the connection is reset, never ended cleanly."""
+    """Send the body behind a head that is out or held. What the source cannot give any more is asked of the origin;
+    where the signature forbids to ask for the rest alone, the request is repeated as long as little of it was sent.
+    Otherwise AbortedAnswerError: the connection is reset, never ended cleanly.
+
+    As long as the head is held, nothing is lost: NotBegunError says that it is withdrawn, because the body cannot be
+    given, and that another answer may be possible. Where the origin was ``asked`` for these very bytes just now it is
+    asked for them once more first, and UpstreamError says that it does not give them.
+    """
     if source is not None and interval.length:
         with _watched(ctx, exchange, read, record, interval, source):
             try:
                 await source.send(exchange, interval)
+            except OtherGenerationError as error:
+                if exchange.head_sent:
+                    raise
+                raise _withdrawn(exchange, error) from error
             except (AbortedAnswerError, UpstreamError) as error:
-                await continue_if_allowed(ctx, exchange, read, record, interval, error)
+                if not (exchange.head_sent or asked):
+                    raise _withdrawn(exchange, error) from error
+                await _continue(ctx, exchange, read, record, interval, error)
     await exchange.end()
+
+
+async def _continue(
+    ctx: Context, exchange: Exchange, read: ReadRequest, record: HeadRecord, interval: Interval, error: FastcacheError
+) -> None:
+    try:
+        await continue_if_allowed(ctx, exchange, read, record, interval, error)
+    except AbortedAnswerError as gone:
+        if exchange.head_sent:
+            raise
+        raise _withdrawn(exchange, gone) from gone
+
+
+def _withdrawn(exchange: Exchange, error: FastcacheError) -> NotBegunError:
+    exchange.withdraw_head()
+    return NotBegunError(str(error))
 
 
 def _watched(
@@ -143,8 +177,10 @@ async def send_stored(
     age: float,
     validation: Headers | None,
     ttl: float | None = None,
+    asked: bool = False,
 ) -> None:
-    """Send head and body of an answer that is known to be current.
+    """Send head and body of an answer that is known to be current. Raises as ``send_body`` does; the head goes out
+    with the first byte of the body.
 
     ``validation`` holds the headers of the origin's answer to this very request, None when there was none: then the
     request ids are ours.
@@ -186,14 +222,8 @@ async def send_stored(
         return
     framing = BodyFraming(Framing.LENGTH, answer.interval.length)
     fields = headers + answer.headers + exchange.now_headers() + status
-    await exchange.send_head(answer.status, fields, framing, more=_follows_at_once(answer.interval, source))
-    await send_body(ctx, exchange, read, record, answer.interval, source)
-
-
-def _follows_at_once(interval: Interval, source: Source | None) -> bool:
-    """Whether body bytes are at hand, so that the head may wait for them in the kernel; a span just asked for may
-    still be on its way, and a head sent with MSG_MORE would wait 200 ms for it."""
-    return interval.length > 0 and not isinstance(source, PiecedSource)
+    await exchange.send_head(answer.status, fields, framing, hold=True)
+    await send_body(ctx, exchange, read, record, answer.interval, source, asked=asked)
 
 
 async def _send_refusal(exchange: Exchange, answer: LocalAnswer, cors: Headers, result: Result) -> None:

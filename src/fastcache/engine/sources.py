@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from fastcache.engine.channel import FileSendError
 from fastcache.engine.context import Context
@@ -31,6 +31,17 @@ _COMMIT_WAIT = 10.0
 
 class AbortedAnswerError(UpstreamError):
     """The answer was begun and cannot be completed: the connection is reset, never ended cleanly."""
+
+
+class NotBegunError(UpstreamError):
+    """What an answer was to be made of is gone, and nothing of it was sent: it can be made anew, of something else."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "ServiceUnavailable"
+
+    @property
+    def told(self) -> str:
+        return "The object is being changed. Please try again."
 
 
 class ExtentSource:
@@ -77,7 +88,8 @@ class FillSource:
             raise FillEndedError("the transfer that was followed ended early")
 
     async def send(self, exchange: Exchange, interval: Interval) -> None:
-        """Send the interval behind the watermark. Raises AbortedAnswerError when the fill ends before it."""
+        """Send the interval behind the watermark. Raises FillEndedError when the fill ends before its end, and
+        AbortedAnswerError when bytes that came are lost."""
         fill, follower = self._fill, self._follower
         while follower.position < follower.end:
             view = fill.view(follower)
@@ -85,7 +97,7 @@ class FillSource:
                 await exchange.write(view)
                 fill.advanced(follower, len(view))
             elif not await fill.until_readable(follower):
-                raise AbortedAnswerError("the origin's transfer ended before its announced length")
+                raise FillEndedError("the origin's transfer ended before its announced length")
             elif fill.view(follower) is None:
                 await self._send_committed(exchange)
 
@@ -158,7 +170,7 @@ class NeighbourSource:
             for window in windows(Interval(self._position, min(self._end, part.end))):
                 try:
                     await part.have_in_memory(window)
-                    await exchange.channel.send_file(part.fd, part.offset_of(window.start), window.length)
+                    await exchange.send_file(part.fd, part.offset_of(window.start), window.length)
                 except (FileSendError, StorageError) as error:
                     raise AbortedAnswerError(f"another worker's file could not be read: {error}") from error
                 self._position = window.end
@@ -254,7 +266,7 @@ class PiecedSource:
                 return
 
     async def send(self, exchange: Exchange, interval: Interval) -> None:
-        """Send the parts in order. Raises AbortedAnswerError when one cannot be completed."""
+        """Send the parts in order. Raises AbortedAnswerError or FillEndedError when one cannot be completed."""
         for source, part in self._parts:
             await source.send(exchange, part)
 
@@ -288,6 +300,6 @@ async def send_extents(exchange: Exchange, reader: RangeReader, interval: Interv
                 if reader.unverified_or_cold(window):
                     await reader.verify(window)
                 offset = piece.offset_in_file + (window.start - piece.start)
-                await exchange.channel.send_file(piece.fd, offset, window.length)
+                await exchange.send_file(piece.fd, offset, window.length)
     except (CorruptFileError, FileSendError, StorageError) as error:
         raise AbortedAnswerError(f"a cached byte could not be read any more: {error}") from error

@@ -115,7 +115,9 @@ async def serve_with_gaps(
             source.close()
             return await _refused(ctx, store, exchange, read, asked, leader, in_its_name=ask is None)
         proof = validation if validation is not None else asked.response.head.headers
-        await send_stored(ctx, exchange, read, fill.record, answer, source, result, age=0.0, validation=proof)
+        await send_stored(
+            ctx, exchange, read, fill.record, answer, source, result, age=0.0, validation=proof, asked=True
+        )
     finally:
         source.close()
     return True

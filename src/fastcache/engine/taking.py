@@ -154,6 +154,7 @@ async def _fill(
             source,
             Result.MISS,
             stored=fill.is_stored,
+            asked=True,
         )
     finally:
         source.close()
@@ -170,14 +171,13 @@ async def _send_under_origins_head(
     result: Result,
     *,
     stored: bool = False,
+    asked: bool = False,
 ) -> None:
     exchange.result = result
     head = response.head
     headers = forward_response_headers(head) + cache_status_headers(result, forward_status=head.status, stored=stored)
-    framing = BodyFraming(Framing.LENGTH, interval.length)
-    at_hand = stored and response.is_at_hand  # the head goes out with the first of it, in one segment
     try:
-        await exchange.send_head(head.status, headers, framing, more=at_hand)
-        await send_body(ctx, exchange, read, record, interval, source)
+        await exchange.send_head(head.status, headers, BodyFraming(Framing.LENGTH, interval.length), hold=True)
+        await send_body(ctx, exchange, read, record, interval, source, asked=asked)
     finally:
         exchange.origin_bytes += response.bytes_received

@@ -63,7 +63,7 @@ async def serve_out_of_blocks(
         leader.land(followable=True)
         headers = asked.response.head.headers
         await send_stored(
-            ctx, exchange, read, storable.record, answer, source, Result.MISS, age=0.0, validation=headers
+            ctx, exchange, read, storable.record, answer, source, Result.MISS, age=0.0, validation=headers, asked=True
         )
     finally:
         exchange.origin_bytes += asked.response.bytes_received

@@ -61,11 +61,6 @@ class Response:
         """Bytes of the body that have arrived, read or not."""
         return self._exchange.body.received
 
-    @property
-    def is_at_hand(self) -> bool:
-        """Bytes of the body are here that were not read."""
-        return self._exchange.body.unread > 0
-
     def abort(self) -> None:
         """Drop the connection at once, and what was not read. After the end of the body it does nothing."""
         body = self._exchange.body

@@ -1,0 +1,113 @@
+"""As long as nothing of an answer has been sent its client gets another answer, whatever becomes of the bytes of the
+first; it is never reset."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.engine.conftest import Embed, Embedded, until
+
+from fastcache.engine import sources
+from fastcache.engine.exchange import Exchange
+from fastcache.engine.sources import AbortedAnswerError, FillSource
+from fastcache.model import Interval
+from fastcache.origin.pattern import pattern
+from fastcache.storage.reader import RangeReader
+
+SIZE = 100_000
+MODES = pytest.mark.parametrize(
+    "mode", [{"authorization": "none", "ttl": "1h"}, {"authorization": "revalidate"}], ids=["none", "revalidate"]
+)
+Mode = dict[str, str]
+
+
+def change(proxy: Embedded) -> None:
+    """A write through another worker: the fence is raised, the origin has another generation."""
+    ctx = proxy.worker.ctx
+    ctx.fences.raise_object(ctx.object_id(b"bkt", b"o"))
+    proxy.origin.control.flip("bkt", "o")
+
+
+def check(answer: tuple[bytes, bytes], generation: int) -> None:
+    head, body = answer
+    assert head.startswith(b"HTTP/1.1 200"), head
+    assert body == pattern(b"o", generation, 0, SIZE)
+
+
+@MODES
+async def test_extents_that_cannot_be_read_after_a_write(
+    embed: Embed, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    send, broken = sources.send_extents, []
+
+    async def breaks_once(exchange: Exchange, reader: RangeReader, interval: Interval) -> None:
+        if not broken:
+            broken.append(interval)
+            await asyncio.to_thread(change, proxy)
+            raise AbortedAnswerError("a cached byte could not be read any more")
+        await send(exchange, reader, interval)
+
+    async with embed(**mode, hit_branch="off") as proxy:
+        proxy.origin.control.synthetic("bkt", "o", SIZE)
+        check(await proxy.get("o"), 1)
+        await until(lambda: not proxy.worker.ctx.flights.active(), "the fill is stored")
+        monkeypatch.setattr(sources, "send_extents", breaks_once)
+        check(await proxy.get("o"), 2)
+        assert broken
+
+
+@MODES
+async def test_a_fill_that_is_followed_no_further_after_a_write(
+    embed: Embed, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    """As one does that left the window before the first byte was taken out of it."""
+    send, followers = FillSource.send, []
+
+    async def breaks_for_followers(source: FillSource, exchange: Exchange, interval: Interval) -> None:
+        followers.append(source)
+        if len(followers) == 2:
+            await asyncio.to_thread(change, proxy)
+            raise AbortedAnswerError("bytes that were followed are gone from the cache")
+        await send(source, exchange, interval)
+
+    monkeypatch.setattr(FillSource, "send", breaks_for_followers)
+    async with embed(**mode) as proxy:
+        proxy.origin.control.synthetic("bkt", "o", SIZE)
+        proxy.origin.control.fault("stall", after=SIZE // 2, seconds=3600, key="o")
+        first = asyncio.create_task(proxy.get("o"))
+        await until(lambda: len(followers) == 1, "the first one is sent what comes")
+        check(await proxy.get("o"), 2)
+        assert len(followers) >= 2
+        first.cancel()
+
+
+@MODES
+async def test_a_transfer_that_is_cut_before_its_first_byte_and_the_object_changed(embed: Embed, mode: Mode) -> None:
+    async with embed(**mode) as proxy:
+        control = proxy.origin.control
+        control.synthetic("bkt", "o", SIZE)
+        control.fault("stall", after=0, seconds=3600, key="o")
+        readers = [asyncio.create_task(proxy.get("o")) for _ in range(3)]
+        flights, object_id = proxy.worker.ctx.flights, proxy.worker.ctx.object_id(b"bkt", b"o")
+        await until(lambda: len(flights.fills_of(object_id)) == 1, "the transfer has begun")
+        control.flip("bkt", "o")
+        control.drop_connections()
+        for reader in readers:
+            check(await reader, 2)
+
+
+@MODES
+async def test_transfers_that_are_all_cut_before_their_first_byte_are_an_error_that_is_told(
+    embed: Embed, mode: Mode
+) -> None:
+    async with embed(**mode) as proxy:
+        proxy.origin.control.synthetic("bkt", "o", SIZE)
+        proxy.origin.control.fault("cut-body", after=0, count=-1, key="o")
+        head, body = await proxy.get("o")
+        assert head.startswith(b"HTTP/1.1 502"), head
+        assert b"<Code>BadGateway</Code>" in body
+        asked = proxy.origin.control.requests("GET", "o")
+        assert asked <= 4, "it is not asked for ever"
+        proxy.origin.control.clear_faults()
+        check(await proxy.get("o"), 1)
