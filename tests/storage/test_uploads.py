@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.storage.test_staging import headerless, read
 
 from fastcache.errors import StorageError
 from fastcache.model import Generation, Interval
+from fastcache.storage.recovery import UploadsThere
 from fastcache.storage.uploads import NamedPart, upload_digest
 
 __all__ = ["make_host"]
@@ -32,7 +34,13 @@ async def keep(bench: Bench, number: int, size: int = SIZE) -> NamedPart:
 
 
 def uploads_in(path: Path) -> list[Path]:
-    return list((path / "fills").iterdir())
+    """Those of which parts are there."""
+    return [one for one in (path / "fills").iterdir() if one.is_dir()]
+
+
+def ended_in(path: Path) -> list[Path]:
+    """Those that are remembered to have ended."""
+    return [one for one in (path / "fills").iterdir() if not one.is_dir()]
 
 
 async def test_what_two_staged_a_third_completes_and_nobody_goes_on_counting_it(make_host: Callable[..., Host]) -> None:
@@ -102,7 +110,7 @@ async def test_what_is_staged_again_while_it_is_looked_around_stays_counted(
     one, two = host.worker(1), host.worker(2)
     look_at, listed, go_on = one.store._disk.files.uploads, threading.Event(), threading.Event()
 
-    def slowly() -> dict[bytes, int]:
+    def slowly() -> UploadsThere:
         found = look_at()
         listed.set()
         assert go_on.wait(20)
@@ -110,6 +118,7 @@ async def test_what_is_staged_again_while_it_is_looked_around_stays_counted(
 
     await keep(one, 1, 4096)
     await two.store.uploads.discard(UPLOAD)
+    two.store._disk.files.forget_upload(UPLOAD)  # nothing keeps parts from coming again
     monkeypatch.setattr(one.store._disk.files, "uploads", slowly)
     looking = one.store._disk.spawn(one.store.uploads._look_around(), "look")
     await asyncio.to_thread(listed.wait)
@@ -119,6 +128,89 @@ async def test_what_is_staged_again_while_it_is_looked_around_stays_counted(
     assert one.store.staging.used >= 4096
     await one.store.uploads.discard(UPLOAD)
     assert one.store.staging.used == 0
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_part_that_comes_after_the_end_of_its_upload_is_not_kept(
+    make_host: Callable[..., Host], before: bool
+) -> None:
+    """Through whichever process it comes, and whether that had others of it or not."""
+    host = make_host()
+    one, two = host.worker(1), host.worker(2)
+    await keep(one, 1)
+    if before:
+        await keep(two, 2)
+    await one.store.uploads.discard(UPLOAD)
+    for late in (two, one):
+        body = late.store.staging.begin(SIZE)
+        assert body is not None
+        await body.write([memoryview(pattern("late", SIZE))])
+        assert not await late.store.uploads.keep(UPLOAD, 3, Generation(b"late", SIZE), body)
+    assert uploads_in(host.settings.directory) == []
+    assert len(ended_in(host.settings.directory)) == 1
+    await eventually(lambda: one.store.staging.used == two.store.staging.used == 0)
+    await eventually(lambda: host.answered_for(1) == host.answered_for(2) == 0)
+    assert await one.store.uploads.find(UPLOAD, [NamedPart(3, b"late")]) is None
+
+
+async def test_an_upload_that_ends_while_a_part_is_put_among_the_others_does_not_get_it(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = make_host()
+    one, two = host.worker(1), host.worker(2)
+    mkdir = os.mkdir
+
+    def ended_at_once(path: str, mode: int, *, dir_fd: int) -> None:
+        mkdir(path, mode, dir_fd=dir_fd)
+        one.store._disk.files.end_upload(UPLOAD)
+
+    body = two.store.staging.begin(SIZE)
+    assert body is not None
+    await body.write([memoryview(pattern("late", SIZE))])
+    with monkeypatch.context() as disturbed:
+        disturbed.setattr(os, "mkdir", ended_at_once)
+        assert not await two.store.uploads.keep(UPLOAD, 3, Generation(b"late", SIZE), body)
+    assert uploads_in(host.settings.directory) == []
+    assert two.store.staging.used == 0
+
+
+async def test_a_part_that_comes_while_its_upload_ends_is_removed_with_the_others(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = make_host()
+    one = host.worker(1)
+    await keep(one, 1)
+    rmdir, late = os.rmdir, ["1-0123456789abcdef-1-0-1.staged"]
+
+    def with_a_late_part(path: str, *, dir_fd: int) -> None:
+        if late:
+            (host.settings.directory / path / late.pop()).touch()
+        rmdir(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as disturbed:
+        disturbed.setattr(os, "rmdir", with_a_late_part)
+        await one.store.uploads.discard(UPLOAD)
+    assert late == []
+    assert uploads_in(host.settings.directory) == []
+    assert len(ended_in(host.settings.directory)) == 1
+
+
+async def test_the_keeper_forgets_what_has_ended_when_no_part_can_be_on_its_way(
+    make_host: Callable[..., Host],
+) -> None:
+    host = make_host(upload_expiry=2.0)
+    keeper, one = host.keeper(), host.worker(1)
+    ended = keeper.store.uploads._ended
+    assert ended is not None
+    await keep(one, 1)
+    await one.store.uploads.discard(UPLOAD)
+    await eventually(lambda: UPLOAD in ended._seen)
+    keeper.clock.advance(1.9)
+    await keeper.store.uploads._look_around()
+    assert len(ended_in(host.settings.directory)) == 1
+    keeper.clock.advance(0.2)
+    await eventually(lambda: ended_in(host.settings.directory) == [])
+    await keep(one, 1)
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -134,7 +226,7 @@ async def test_the_keeper_removes_what_nobody_goes_on_with(make_host: Callable[.
     await eventually(lambda: UPLOAD in unused._seen)
     keeper.clock.advance(1.9)
     await keep(host.worker(2), 2)
-    changed = keeper.store._disk.files.uploads()[UPLOAD]
+    changed = keeper.store._disk.files.uploads().staged[UPLOAD]
     await eventually(lambda: unused._seen[UPLOAD][0] == changed)
     keeper.clock.advance(1.9)
     await keeper.store.uploads._look_around()

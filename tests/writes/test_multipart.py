@@ -17,6 +17,8 @@ from tests.writes.conftest import KIB, MIB, MODES, NONE, Start, data_of, straigh
 from tests.writes.test_put import assert_as_straight
 from tests.writes.uploads import FRAMINGS
 
+from fastcache.storage.layout import is_upload_name
+
 PART = 5 * MIB
 
 
@@ -81,7 +83,9 @@ def assert_from_the_origin(r: Reader, key: str) -> None:
 
 
 def nothing_staged(r: Reader) -> bool:
-    return list((r.proxy.cache_directory / "fills").iterdir()) == []
+    """What is left is the memory of uploads that have ended."""
+    fills = (r.proxy.cache_directory / "fills").iterdir()
+    return all(path.is_file() and is_upload_name(path.name) and path.stat().st_size == 0 for path in fills)
 
 
 @MODES

@@ -189,13 +189,25 @@ class Files(Loading):
             header.data_offset, ONE_WRITE, self._fsync, clear,
         )  # fmt: skip
 
-    def stage(self, part: str, header: FileHeader, digest: bytes, name: str) -> None:
-        """Complete a closed file in progress as ``name`` among the parts of an upload. Raises OSError."""
+    def stage(self, part: str, header: FileHeader, digest: bytes, name: str) -> bool:
+        """Complete a closed file in progress as ``name`` among the parts of an upload. False: that has ended, and the
+        file is gone. Raises OSError."""
         complete(self.open_part(part), pack(header), header.file_size, fsync=False)
         directory = layout.upload_directory(digest)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(directory, 0o700, dir_fd=self._root)
-        os.rename(part, f"{directory}/{name}", src_dir_fd=self._root, dst_dir_fd=self._root)
+        while True:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory, 0o700, dir_fd=self._root)
+            try:
+                os.rename(part, f"{directory}/{name}", src_dir_fd=self._root, dst_dir_fd=self._root)
+            except NotADirectoryError:
+                os.unlink(part, dir_fd=self._root)
+                return False
+            except FileNotFoundError:
+                if not self._is_file(part):
+                    raise
+                # Another process has ended the upload since we made the directory: next time we see that.
+            else:
+                return True
 
     def staged(self, digest: bytes) -> list[layout.StagedName]:
         """What is there of an upload's parts, by name."""
@@ -209,8 +221,8 @@ class Files(Loading):
             os.close(directory)
         return [name for name in parsed if name is not None]
 
-    def uploads(self) -> dict[bytes, int]:
-        """The uploads of which parts are there, and when the last one came, in nanoseconds of the file system's."""
+    def uploads(self) -> recovery.UploadsThere:
+        """The uploads that have left something."""
         return recovery.uploads(self._root)
 
     def open_staged(self, path: str, expected: FileHeader) -> tuple[int, FileHeader]:
@@ -224,8 +236,12 @@ class Files(Loading):
             os.close(fd)
             raise
 
-    def remove_upload(self, digest: bytes) -> None:
-        """Delete the parts of an upload."""
+    def end_upload(self, digest: bytes) -> None:
+        """Delete the parts of an upload, and take no more of it."""
+        recovery.end_upload(self._root, digest)
+
+    def forget_upload(self, digest: bytes) -> None:
+        """Delete all that there is of an upload."""
         recovery.remove_upload(self._root, digest)
 
     def _make_object_directory(self, directory: str, change: Change) -> None:

@@ -86,7 +86,8 @@ def part_number(path: str) -> int:
 
 
 def upload_directory(digest: bytes) -> str:
-    """Holds the parts of an upload that is not complete yet."""
+    """Holds the parts of an upload that is not complete yet. A file of this name is all that is left of one that has
+    ended: no part can be put into it."""
     return f"{FILLS}/{digest.hex()}"
 
 

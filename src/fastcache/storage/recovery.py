@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -57,27 +58,67 @@ def size_of_parts(root: int, owner: int) -> int:
     return size
 
 
+class UploadsThere(NamedTuple):
+    """Uploads by digest, and when the last thing happened to them, in nanoseconds of the file system's clock."""
+
+    staged: dict[bytes, int]
+    """Those of which parts are there."""
+    ended: dict[bytes, int]
+
+
 def remove_upload(root: int, digest: bytes) -> int:
-    """Delete the parts of an upload, unless another process does; how many files there were. Blocking."""
+    """Delete all that there is of an upload; how many files there were. Blocking."""
     path = layout.upload_directory(digest)
+    removed = _remove_parts(root, path)
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        os.unlink(path, dir_fd=root)
+        removed += 1
+    return removed
+
+
+def end_upload(root: int, digest: bytes) -> None:
+    """Delete the parts of an upload, and let a file stand where their directory was. So whoever stages a part of it
+    later, a request for which was on its way all the time, does not find it there. Blocking."""
+    path = layout.upload_directory(digest)
+    while not _is_ended(root, path):
+        _remove_parts(root, path)
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=root))
+        except FileExistsError:
+            continue  # ended by another process, or a part came in between
+        except FileNotFoundError:
+            return  # the cache directory was emptied
+
+
+def _is_ended(root: int, path: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return not stat.S_ISDIR(os.stat(path, dir_fd=root, follow_symlinks=False).st_mode)
+    return False
+
+
+def _remove_parts(root: int, path: str) -> int:
     directory = _open(root, path)
     if directory is None:
         return 0
     removed = 0
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):  # another process does it, too
         try:
             for name in os.listdir(directory):
                 os.unlink(name, dir_fd=directory)
                 removed += 1
         finally:
             os.close(directory)
-        os.rmdir(path, dir_fd=root)
+        try:
+            os.rmdir(path, dir_fd=root)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
     return removed
 
 
-def uploads(root: int) -> dict[bytes, int]:
-    """The uploads of which parts are there, and when their directories were changed, in nanoseconds. Blocking."""
-    found: dict[bytes, int] = {}
+def uploads(root: int) -> UploadsThere:
+    """The uploads that have left something. Blocking."""
+    found = UploadsThere({}, {})
     directory = _open(root, layout.FILLS)
     if directory is None:
         return found
@@ -85,7 +126,9 @@ def uploads(root: int) -> dict[bytes, int]:
         for name in os.listdir(directory):
             if layout.is_upload_name(name):
                 with contextlib.suppress(FileNotFoundError):
-                    found[bytes.fromhex(name)] = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    which = found.staged if stat.S_ISDIR(status.st_mode) else found.ended
+                    which[bytes.fromhex(name)] = status.st_mtime_ns
     finally:
         os.close(directory)
     return found

@@ -84,8 +84,8 @@ class SharedFiles(Files):
             )
             return self._count(digest, change)
 
-    def remove_upload(self, digest: bytes) -> None:
-        super().remove_upload(digest)
+    def end_upload(self, digest: bytes) -> None:
+        super().end_upload(digest)
         self._share.memory.changed(digest)
 
     def remove_object(self, digest: bytes) -> None:

@@ -4,7 +4,8 @@ A part is kept as one object of its own would be: files that say which upload th
 (the part's ETag and size) and which bytes of that. So nothing has to be remembered about the order in which parts came,
 were replaced or copied: a completion names parts by number and ETag, and what is not here under that name was not kept.
 Any process on the directory may complete what others staged; each counts the bytes that it staged itself, until it sees
-that the upload is gone. What nobody goes on with is removed by the process that counts the files.
+that the upload is gone. What nobody goes on with is removed by the process that counts the files. An upload that has
+ended is remembered for as long as a part of it may be on its way through another process.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _TICK = 0.05
 """Seconds between two looks at whether another process says that it has removed one of them."""
 _LOOK_FOR_OLD_EVERY = 60.0
 """Seconds between two looks for uploads that nobody goes on with."""
+_ENDED_FOR = 3600.0
+"""Seconds for which it is remembered that an upload has ended: longer than its parts are on their way."""
 _MOST_DEAD = 10_000
 
 
@@ -91,7 +94,9 @@ class Uploads:
         share = disk.share
         self.others = share is not None and share.generations is not None
         """Other processes may stage parts of the uploads that are completed here."""
-        self._unused = Unused(clock, expiry) if share is None or share.counts_files else None
+        counts_files = share is None or share.counts_files
+        self._unused = Unused(clock, expiry) if counts_files else None
+        self._ended = Unused(clock, min(expiry, _ENDED_FOR)) if counts_files else None
         self._every = _LOOK_EVERY if self._unused is None else min(_LOOK_FOR_OLD_EVERY, max(0.05, expiry / 4))
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = 0.0
@@ -130,30 +135,36 @@ class Uploads:
     async def _keep(
         self, digest: bytes, upload: _Upload, number: int, generation: Generation, body: StagedBody
     ) -> None:
-        size, files = body.length, []
+        size, files, lost = body.length, [], False
         try:
             files = await body.hand_over()
             upload.total += size
-            while files:
-                await self._stage(digest, upload, number, generation, files[-1])
+            while files and not lost:
+                lost = not await self._stage(digest, upload, number, generation, files[-1])
                 files.pop()
         except (OSError, StorageError) as error:
             self._disk.note(error, "staging a part")
+            lost = True
+        if lost:
             for part in files:
                 await Commits(self._disk).discard_part(part)
             await body.discard()
             await self.give_up(digest)
 
-    async def _stage(self, digest: bytes, upload: _Upload, number: int, generation: Generation, part: PartFile) -> None:
+    async def _stage(self, digest: bytes, upload: _Upload, number: int, generation: Generation, part: PartFile) -> bool:
+        """Put a piece of a part among the others. False: the upload has ended."""
         name = layout.staged_name(number, generation.tag, generation.size, part.start, part.start + part.length)
         header = FileHeader(
             Kind.EXTENT, digest, generation.tag, generation.size, part.start, part.length, part.length, Codec.RAW,
             part.data_offset, _NO_TOKEN, b"", part.sums.all(),
         )  # fmt: skip
-        await self._disk.io.run(self._disk.files.stage, part.path, header, digest, name)
+        if not await self._disk.io.run(self._disk.files.stage, part.path, header, digest, name):
+            self._disk.space.free(part.reserved)
+            return False
         # The same part once more replaces its file.
         self._disk.space.free(upload.reserved.pop(name, 0))
         upload.reserved[name] = part.reserved
+        return True
 
     async def find(self, digest: bytes, named: Sequence[NamedPart]) -> Assembly | None:
         """The object that a completion names; None unless every byte of it is here. Raises OSError or StorageError."""
@@ -217,7 +228,7 @@ class Uploads:
 
     async def _forget(self, digest: bytes, upload: _Upload) -> None:
         try:
-            await self._disk.io.run(self._disk.files.remove_upload, digest)
+            await self._disk.io.run(self._disk.files.end_upload, digest)
         except (OSError, StorageError) as error:
             self._disk.note(error, layout.upload_directory(digest))
         self._uncount(upload)
@@ -257,15 +268,17 @@ class Uploads:
             one.changes = self._changes(digest)
         try:
             there = await self._disk.io.run(self._disk.files.uploads)
+            for digest in () if self._ended is None else self._ended.among(there.ended):
+                await self._disk.io.run(self._disk.files.forget_upload, digest)
         except (OSError, StorageError) as error:
             self._disk.note(error, layout.FILLS)
             there = None
         if there is not None:
-            for digest in resting.keys() - there.keys():
+            for digest in resting.keys() - there.staged.keys():
                 upload = self._uploads.get(digest)
                 if upload is not None and not upload.beginning and upload.staged == resting[digest]:
                     self._uncount(self._uploads.pop(digest))
-            for digest in () if self._unused is None else self._unused.among(there):
+            for digest in () if self._unused is None else self._unused.among(there.staged):
                 await self.discard(digest)
         self._look_later()
 
