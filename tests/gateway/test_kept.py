@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.clients.comparison import differences, documented
@@ -31,6 +32,12 @@ def keeping(own_gate: Gate) -> Gate:
 def as_the_origin(gate: Gate, method: str, key: str) -> RawResponse:
     request = signed_request(method, f"{gate.origin_endpoint}/{BUCKET}/{key}", *gate.own)
     return exchange(gate.origin_endpoint, request, method=method.encode())
+
+
+def heads(gate: Gate) -> int:
+    """How many HEADs the origin has answered, or is about to."""
+    assert gate.control is not None
+    return int(gate.control.stats(0)["methods"].get("HEAD", 0))
 
 
 def stored(gate: Gate) -> float:
@@ -65,6 +72,28 @@ def test_what_was_put_moves_no_body_when_it_is_read(keeping: Gate, kind: Payload
         assert send(keeping, f"/{BUCKET}/{key}", Upload(body, kind, te_chunked=te_chunked)).status == 200
         assert_a_hit(keeping, key, body)
         assert stored(keeping) == before + 1, key
+
+
+def test_not_every_upload_of_many_at_once_has_the_origin_asked_behind_it(keeping: Gate) -> None:
+    """An origin that answers nobody's HEAD for a while is not asked once for each of them, and nobody waits."""
+    assert keeping.control is not None
+    control, asked, kept = keeping.control, heads(keeping), stored(keeping)
+    control.fault("latency", seconds=60, method="HEAD", bucket=BUCKET, count=-1)
+    bodies = {f"many-{number}": b"%d" % number + some(100) for number in range(50)}
+    uploads = [(f"/{BUCKET}/{key}", Upload(body, PayloadKind.SIGNED)) for key, body in bodies.items()]
+    with ThreadPoolExecutor(8) as pool:
+        assert [answer.status for answer in pool.map(lambda one: send(keeping, *one), uploads)] == [200] * 50
+    wait_until(lambda: stored(keeping) == kept + 50, 30, "all are stored")
+    assert 0 < heads(keeping) - asked <= 32
+    control.clear_faults()
+    control.drop_connections()
+    wait_until_stored(keeping)
+    moved = keeping.moved(BUCKET)
+    for key, body in bodies.items():
+        assert keeping.raw("GET", f"/{BUCKET}/{key}").body == body
+    assert keeping.moved(BUCKET) - moved <= 50, "an object without a header set costs one byte"
+    assert send(keeping, f"/{BUCKET}/one", Upload(b"one more of them", PayloadKind.SIGNED)).status == 200
+    assert_a_hit(keeping, "one", b"one more of them")
 
 
 def test_what_was_spoilt_is_kept_in_no_form(keeping: Gate) -> None:

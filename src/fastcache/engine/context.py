@@ -89,6 +89,8 @@ class Context:
     watcher: Watcher | None = None
     """Fetches ahead of readers; None where nothing may be asked that no client asked for."""
     flights: Flights = field(default_factory=Flights)
+    heads_behind: int = 0
+    """Requests of ours for what describes uploads, under way behind their answers."""
     draining: bool = False
     succeeded: bool = False
     """While draining: another process goes on with the connections that are idle."""
