@@ -126,6 +126,7 @@ TOOLS: Mapping[str, Callable[[], str | None]] = {
     "s3fs": _packages("s3fs"),
     "s3torchconnector": _packages("s3torchconnectorclient"),
     "s5cmd": _packages("s5cmd"),
+    "tensorstore": _packages("tensorstore"),
     "faketime": _program("faketime"),
     "nginx": _program("nginx"),
     "setpriv": _program("setpriv"),
