@@ -45,8 +45,13 @@ def test_a_file_is_summed_from_its_offset(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(data)
     fd = os.open(tmp_path / "f", os.O_RDONLY)
     try:
-        assert crc32c.crc_file(fd, 100, 200_000) == google_crc32c.value(data[100:200_100])
-        assert crc32c.crc_file(fd, 300_000, 0) == 0
+        assert crc32c.crc_file(fd, 100, 200_000) == [google_crc32c.value(data[100:200_100])]
+        blocks = [google_crc32c.value(data[at : min(at + 70_000, 299_000)]) for at in range(100, 299_000, 70_000)]
+        assert crc32c.crc_file(fd, 100, 298_900, 70_000) == blocks
+        assert crc32c.crc_file(fd, 0, 140_000, 70_000) == crc32c.crc_blocks(data[:140_000], 70_000)
+        assert crc32c.crc_file(fd, 300_000, 0) == []
+        with pytest.raises(ValueError, match="at least one byte"):
+            crc32c.crc_file(fd, 0, 1, 0)
         with pytest.raises(EOFError):
             crc32c.crc_file(fd, 299_000, 1001)
     finally:

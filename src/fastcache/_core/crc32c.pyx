@@ -73,35 +73,47 @@ def crc_blocks(data, size_t block_size=262144):
     return sums
 
 
-def crc_file(int fd, off_t offset, off_t length):
-    """The CRC32C of ``length`` bytes of an open file from ``offset``, read here: never call it on the loop thread.
+def crc_file(int fd, off_t offset, off_t length, off_t block_size=262144):
+    """The CRC32C of each block of ``length`` bytes of an open file from ``offset``, the last one being as short as it
+    is; read here: never call it on the loop thread.
 
     Raises OSError as ``pread`` does and EOFError when the file ends earlier.
     """
     cdef uint8_t *scratch
-    cdef uint32_t crc = 0
-    cdef ssize_t got = 0
-    cdef off_t end
+    cdef uint32_t *sums
+    cdef Py_ssize_t count, block
+    cdef ssize_t got = 1
+    cdef off_t end, block_end
     if offset < 0 or length < 0 or length > <off_t>INT64_MAX - offset or offset == <off_t>INT64_MAX:
         raise ValueError("no file has this offset and length")
+    if block_size <= 0:
+        raise ValueError("a block has at least one byte")
     end = offset + length
-    scratch = <uint8_t *>malloc(READ_SIZE)  # owned here, freed below
-    if scratch == NULL:
-        raise MemoryError
+    count = <Py_ssize_t>(length // block_size + (length % block_size != 0))
+    scratch = <uint8_t *>malloc(READ_SIZE)  # both are owned here, and freed below
+    sums = <uint32_t *>malloc(<size_t>max(count, 1) * sizeof(uint32_t))
     try:
+        if scratch == NULL or sums == NULL:
+            raise MemoryError
         with nogil:
-            while offset < end:
-                got = pread(fd, scratch, <size_t>min(<off_t>READ_SIZE, end - offset), offset)
-                if got < 0 and errno == EINTR:
-                    continue
-                if got <= 0:
+            for block in range(count):
+                sums[block] = 0
+                block_end = min(offset + block_size, end)
+                while offset < block_end:
+                    got = pread(fd, scratch, <size_t>min(<off_t>READ_SIZE, block_end - offset), offset)
+                    if got < 0 and errno == EINTR:
+                        continue
+                    if got <= 0:
+                        break
+                    sums[block] = fc_crc32c(scratch, <size_t>got, sums[block])
+                    offset += got
+                if offset < block_end:
                     break
-                crc = fc_crc32c(scratch, <size_t>got, crc)
-                offset += got
         if got < 0:
             raise OSError(errno, os.strerror(errno))
         if offset < end:
             raise EOFError(f"file ends {end - offset} bytes early")
+        return [sums[block] for block in range(count)]
     finally:
         free(scratch)
-    return crc
+        free(sums)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastcache._core.crc32c import crc_file
@@ -188,20 +187,19 @@ class Loading(Tree):
                 os.unlink(name, dir_fd=directory)
         return extents
 
-    def verify(self, fd: int, header: FileHeader, blocks: Sequence[int]) -> None:
-        """Read ``blocks`` (by number, ascending) of an open file and compare their CRCs. Raises OSError or
+    def verify(self, fd: int, header: FileHeader, blocks: range) -> None:
+        """Read ``blocks`` (by number, one behind the other) of an open file and compare their CRCs. Raises OSError or
         CorruptFileError. Behind as much as a stream asks for at once, the disk is told what comes next."""
         if len(blocks) >= _STREAM:
             ahead = (len(blocks) + _AHEAD) * BLOCK_SIZE
             os.posix_fadvise(fd, header.data_offset + blocks[0] * BLOCK_SIZE, ahead, os.POSIX_FADV_WILLNEED)
-        for block in blocks:
-            start = block * BLOCK_SIZE
-            length = min(BLOCK_SIZE, header.stored_length - start)
-            try:
-                differs = crc_file(fd, header.data_offset + start, length) != header.blocks[block]
-            except EOFError:
-                raise CorruptFileError("file ends early") from None
-            if differs:
+        start, end = blocks.start * BLOCK_SIZE, min(blocks.stop * BLOCK_SIZE, header.stored_length)
+        try:
+            sums = crc_file(fd, header.data_offset + start, end - start, BLOCK_SIZE)
+        except EOFError:
+            raise CorruptFileError("file ends early") from None
+        for block, crc in zip(blocks, sums, strict=True):
+            if crc != header.blocks[block]:
                 raise CorruptFileError(f"block {block} does not match its checksum")
 
 
