@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +70,56 @@ async def test_who_had_not_opened_a_dead_process_s_file_stores_what_is_in_it(
     for bench in (two, three):
         assert await bench.read("k", Interval(0, WRITTEN)) == pattern("k", BIG)[:WRITTEN]
     await writer.discard()
+
+
+async def test_the_file_of_a_fill_is_there_and_open_elsewhere_before_its_first_byte(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    host = make_host()
+    one, two = workers(host, 2)
+    token, sent = one.fences.token(oid("k")), next(one.sent)
+    writer = one.store.begin_fill(oid("k"), record("k", BIG), token, sent, Interval(0, BIG))
+    assert writer is not None
+    fill = seen_by(two, "k")
+    fill.joined()
+    waiting = asyncio.create_task(fill.until_readable(0))
+    await writer.prepare()
+    path = tmp_path / "store" / "fills" / "101-1.part"
+    await eventually(lambda: path in opened_files())
+    assert not waiting.done()
+    await writer.write(0, [memoryview(pattern("k", BIG))[:WRITTEN]])
+    assert await waiting
+    async with fill.part_at(WRITTEN - 1) as part:
+        assert part is not None
+        assert await part.read(Interval(0, WRITTEN)) == pattern("k", BIG)[:WRITTEN]
+    fill.left()
+    await writer.discard()
+    assert path not in opened_files()
+
+
+def opened_files() -> set[Path]:
+    """What this process has open for reading only, by name."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            access = int(Path(f"/proc/self/fdinfo/{entry.name}").read_text().split()[3], 8)
+            if access & os.O_ACCMODE == os.O_RDONLY:
+                found.add(entry.readlink())
+    return found
+
+
+async def test_a_fill_that_ends_before_its_first_byte_leaves_no_file(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    host = make_host()
+    one, _ = workers(host, 2)
+    token, sent = one.fences.token(oid("k")), next(one.sent)
+    writer = one.store.begin_fill(oid("k"), record("k", BIG), token, sent, Interval(0, BIG))
+    assert writer is not None
+    await writer.prepare()
+    assert in_progress(tmp_path) == ["101-1.part"]
+    await writer.finish()
+    assert in_progress(tmp_path) == []
 
 
 async def test_what_a_killed_process_had_in_progress_counts_until_it_is_removed(

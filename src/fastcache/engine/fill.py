@@ -246,6 +246,7 @@ class Fill:
 
     async def _store(self, writer: FillWriter) -> None:
         try:
+            await writer.prepare()
             while self._writer is not None:
                 if self._rotation_wanted and writer.written > self.interval.start:
                     await writer.rotate()

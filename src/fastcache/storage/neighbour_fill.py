@@ -93,6 +93,8 @@ class NeighbourFill:
         self._part: OpenPart | None = None
         self._told: tuple[int, int, int] | None = None
         self._opening = asyncio.Lock()
+        self._tried = 0
+        """Number of the file in progress that was opened early, or could not be."""
         self._watch = lookout.watch(self._look)
         self._look()
 
@@ -176,6 +178,7 @@ class NeighbourFill:
         while position >= self.watermark:
             if self.ended or self._loop.time() - since > _STANDS_STILL:
                 return False
+            await self._open_early()
             await self._watch.changed(_TELL_EVERY)
             self._tell(position)
             if self.watermark != stands_at:
@@ -203,17 +206,29 @@ class NeighbourFill:
                 part.close()
             self._close_unused()
 
+    async def _open_early(self) -> None:
+        """Try to have the file that is in progress now open before it holds what is waited for: then nobody waits for
+        that too."""
+        told = self._told
+        if told is not None and told[0] != self._tried:
+            self._tried = told[0]
+            async with self._opening:
+                await self._open_told()
+
     async def _opened(self, position: int) -> OpenPart | None:
         async with self._opening:
             self._look()
-            told = self._told
-            if told is not None and (self._part is None or told[0] != self._part.number):
-                await self._open(*told)
-                self._look()
-            part = self._part
+            await self._open_told()
+            part, told = self._part, self._told
             if self.died and part is not None and told is not None and told[0] == part.number:
                 part.end = max(part.end, self.watermark)  # that is how far its process came
             return part if part is not None and part.start <= position < part.end else None
+
+    async def _open_told(self) -> None:
+        told = self._told
+        if told is not None and (self._part is None or told[0] != self._part.number):
+            await self._open(*told)
+            self._look()
 
     async def _open(self, number: int, start: int, offset: int) -> None:
         path = layout.part_file(self.seen.owner, number)

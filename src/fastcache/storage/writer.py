@@ -79,6 +79,15 @@ class FillWriter:
         left = self._interval.end - self.written if part is None else part.limit - part.start - part.length
         return self._appender.wanted(at, left, most)
 
+    async def prepare(self) -> None:
+        """Have the first file before its first byte comes, for which readers in other workers may be waiting.
+
+        Raises StorageError as ``write`` does.
+        """
+        covered = self._entry.extents.covered_until(self.written) > self.written
+        if self.claim is not None and not self.is_small and not covered:
+            await self._run(self._failing(self._open_part()))
+
     async def write(self, offset: int, blocks: Sequence[memoryview]) -> None:
         """Take the bytes from ``offset``, which is ``written``. ``blocks`` must not change until this returns.
 
@@ -97,7 +106,7 @@ class FillWriter:
             self._buffered.extend(_alone(block) for block in blocks)
             self.written += length
             return
-        await self._run(self._write([block for block in blocks if len(block)]))
+        await self._run(self._failing(self._write([block for block in blocks if len(block)])))
 
     @property
     def _outdated(self) -> bool:
@@ -120,12 +129,10 @@ class FillWriter:
             self._busy.add_done_callback(lambda task: task.cancelled() or task.exception())
             raise
 
-    async def _write(self, blocks: list[memoryview]) -> None:
+    async def _failing(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work`` on the disk; if it fails, nothing is stored from here on. Raises StorageError."""
         try:
-            while blocks and not self._failed:
-                blocks = bytes_behind(blocks, await self._write_some(blocks))
-            if self._failed:
-                raise StorageError("what was written could not be committed")
+            await work
         except OSError as error:
             self._failed = True
             self._disk.note(error, "storing")
@@ -133,6 +140,12 @@ class FillWriter:
         except StorageError:
             self._failed = True
             raise
+
+    async def _write(self, blocks: list[memoryview]) -> None:
+        while blocks and not self._failed:
+            blocks = bytes_behind(blocks, await self._write_some(blocks))
+        if self._failed:
+            raise StorageError("what was written could not be committed")
 
     async def _write_some(self, blocks: list[memoryview]) -> int:
         if self._part is None:
