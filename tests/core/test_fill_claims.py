@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.harness.stepping import claims_in, writes
 
 from fastcache._core.fill_claims import LARGEST_HEAD, UNKNOWN_END, FillClaims, Phase
 from fastcache._core.shared import Cell, SharedMemory, create
@@ -18,6 +19,8 @@ from fastcache.model import FenceToken
 PLACES = 4
 DIGEST = bytes(range(32))
 OTHER = bytes(range(1, 33))
+ALIKE = DIGEST[:8] + OTHER[8:]
+"""Begins as the first one does."""
 TOKEN = FenceToken(7, 8, 9)
 ROOM = 1024
 
@@ -144,6 +147,84 @@ def test_what_a_dead_process_left_is_taken_over_by_one(workers: list[FillClaims]
     assert [seen.phase() for seen in workers[2].of(DIGEST)] == [Phase.ENDED]
 
 
+def test_who_was_taken_for_dead_does_nothing_to_the_claims_that_others_have_now(
+    workers: list[FillClaims], memory: SharedMemory
+) -> None:
+    lost = [workers[0].filling(DIGEST, 0, 900, b"lost", TOKEN, 1, 0.0) for _ in range(ROOM)]
+    before = workers[2].of(DIGEST)
+    die(memory, 1)
+    claims = [workers[1].filling(OTHER, 0, 900, b"new", TOKEN, 1, 0.0) for _ in range(ROOM)]
+    for claim in claims:
+        assert claim is not None
+        claim.note_part(6, 0, 8192)
+        claim.note_written(100)
+    assert {(one.phase(), one.watermark(), one.part()) for one in before} == {(Phase.GONE, 0, None)}
+    for claim in lost:
+        assert claim is not None
+        claim.end()
+        claim.note_sent()
+        claim.note_written(500)
+        claim.note_part(5, 0, 4096)
+    seen = workers[2].of(OTHER)
+    assert {(one.phase(), one.sent(), one.watermark(), one.part()) for one in seen} == {
+        (Phase.FILLING, False, 100, (6, 0, 8192))
+    }
+    assert len(seen) == ROOM
+    assert workers[2].asking(DIGEST, 0, 1) is None
+
+
+def test_a_claim_that_is_used_again_says_nothing_of_what_it_was(workers: list[FillClaims]) -> None:
+    mine, theirs, _ = workers
+    for _ in range(ROOM):
+        claim = mine.filling(DIGEST, 7, 900, b"head", TOKEN, 42, 1.5)
+        assert claim is not None
+        claim.note_sent()
+        claim.note_part(3, 100, 4096)
+        claim.note_written(350)
+        claim.end()
+    before = theirs.of(DIGEST)
+    for seen in before:
+        seen.look(300, 77)
+    claims = [mine.asking(DIGEST, 5, 10) for _ in range(ROOM)]
+    assert {one.phase() for one in before} == {Phase.GONE}
+    assert {(one.watermark(), one.part()) for one in before} == {(7, None)}
+    asked = theirs.of(DIGEST)
+    told = {(one.phase(), one.start, one.end, one.sent(), one.watermark(), one.part(), one.head) for one in asked}
+    assert told == {(Phase.ASKING, 5, 10, False, 5, None, b"")}
+    assert {(claim.reached(), claim.looked_at()) for claim in claims if claim is not None} == {(0, 0)}
+    before[0].look(900, 99)
+    assert {(claim.reached(), claim.looked_at()) for claim in claims if claim is not None} == {(0, 0)}
+    for claim in claims:
+        assert claim is not None
+        claim.end()
+    again = [mine.asking(DIGEST, 5, 10) for _ in range(ROOM)]
+    assert all(again)
+    assert {one.phase() for one in asked} == {Phase.GONE}, "it looks the same, and is another request"
+
+
+def test_who_waits_for_one_object_or_another_process_is_no_reader_of_a_fill(workers: list[FillClaims]) -> None:
+    mine, theirs, third = workers
+    held = [
+        mine.asking(OTHER, 0, UNKNOWN_END),
+        third.asking(DIGEST, 0, UNKNOWN_END),
+        mine.asking(ALIKE, 0, UNKNOWN_END),
+    ]
+    for digest in (OTHER, DIGEST, ALIKE):
+        for seen in theirs.of(digest):
+            seen.look(0, 99)
+    claim = mine.filling(DIGEST, 0, 900, b"", TOKEN, 1, 0.0)
+    assert all(held)
+    assert claim is not None
+    assert claim.looked_at() == 0
+
+
+def test_objects_whose_digests_begin_alike_are_told_apart(workers: list[FillClaims]) -> None:
+    held = workers[0].asking(ALIKE, 0, 1)
+    assert held is not None
+    assert workers[1].of(DIGEST) == []
+    assert len(workers[1].of(ALIKE)) == 1
+
+
 def test_claims_of_the_dead_make_room(workers: list[FillClaims], memory: SharedMemory) -> None:
     claims = [workers[0].asking(DIGEST, 0, 1) for _ in range(ROOM)]
     assert workers[1].asking(OTHER, 0, 1) is None
@@ -240,6 +321,41 @@ def test_a_claim_that_changes_hands_is_never_read_half(workers: list[FillClaims]
         (digest, value, value, FenceToken(value, value, value), value, bytes([value]) * value)
         for digest, value in ((DIGEST, 11), (OTHER, 200))
     }
+
+
+def test_the_place_of_a_file_in_progress_is_never_read_half(workers: list[FillClaims], memory: SharedMemory) -> None:
+    """One process goes from file to file, each with all of its words alike; another sees one of them, or none."""
+    claim = workers[0].filling(DIGEST, 0, 900, b"head", TOKEN, 1, 0.0)
+    assert claim is not None
+    stop = 1
+
+    def go_on() -> bytes:
+        number = 0
+        while memory.get(3, Cell.HANDED) != stop:
+            number += 1
+            claim.note_part(number, number, number)
+        return b""
+
+    (seen,) = workers[1].of(DIGEST)
+    with beside(go_on):
+        told = set()
+        while len(told) < 100:
+            told |= {part for _ in range(1000) if (part := seen.part()) is not None}
+        memory.set(3, Cell.HANDED, stop)
+    assert all(number == start == offset for number, start, offset in told)
+
+
+def test_the_place_of_a_file_in_progress_is_none_while_it_changes(
+    workers: list[FillClaims], memory: SharedMemory, require_tool: Callable[[str], None]
+) -> None:
+    require_tool("ptrace")
+    claim = workers[0].filling(DIGEST, 0, 900, b"head", TOKEN, 1, 0.0)
+    assert claim is not None
+    (seen,) = workers[1].of(DIGEST)
+    places = [(number, number, number) for number in (1, 2)]
+    told = [seen.part() for _ in writes(claims_in(memory), [lambda at=at: claim.note_part(*at) for at in places])]
+    assert set(told) == {None, *places}
+    assert told[-1] == places[-1]
 
 
 def test_a_process_killed_at_any_moment_wedges_nothing(workers: list[FillClaims], memory: SharedMemory) -> None:

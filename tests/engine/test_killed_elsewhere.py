@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import struct
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.harness.stepping import writes
+from tests.harness.stepping import claims_in, writes
 from tests.harness.tools import require_tool
 from tests.storage.conftest import MIB, Bench, oid, pattern, record
 from tests.storage.test_shared import Host
@@ -78,13 +77,6 @@ class Life:
 
     def end(self) -> None:
         self.held[1].end()
-
-
-def watched(host: Host) -> memoryview:
-    """The claims' counters and keys, and the first of the claims (shared.h, fill_claims.h)."""
-    memory = memoryview(host.memory).cast("B")
-    offset, _ = struct.unpack_from("=QQ", memory, 8 * 4 + 16 * 6)
-    return memory[offset : offset + 4096 + 8 * ROOM + 4 * 4096]
 
 
 class Survivors:
@@ -228,10 +220,11 @@ async def test_whatever_a_killed_worker_wrote_last_the_others_go_on(tmp_path: Pa
     spectator = FillClaims(host.memory, 102)
     steps = [*life.begins, *life.stores, life.end]
     deaths = 0
-    for step in writes(watched(host), steps):
+    for step in writes(claims_in(host.memory), steps):
         deaths += 1
         seen = [one for one in spectator.of(OID.digest) if one.head]
         assert all((one.start, one.end, one.token) == (0, SIZE, life.token) for one in seen)
+        assert {one.part() for one in seen} <= {None, (1, FIRST.start, OFFSET), (2, SECOND.start, OFFSET)}
         assert told(seen).end <= (0, FIRST.end, SECOND.end)[(step >= 5) + (step >= 8)]
         if deaths % every:
             continue
@@ -258,7 +251,7 @@ async def test_whatever_the_one_that_takes_over_wrote_before_it_was_killed_the_o
     rest = Life(second, life.token, life.request + 1, SECOND.end)
     host.memory.clear(1)
     deaths = 0
-    for _ in writes(watched(host), [lambda: left.look(FIRST.end, 77), left.take_over, *rest.begins]):
+    for _ in writes(claims_in(host.memory), [lambda: left.look(FIRST.end, 77), left.take_over, *rest.begins]):
         deaths += 1
         if deaths % every:
             continue

@@ -9,9 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import struct
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.harness.processes import ProcessError
+
+from fastcache._core.shared import SharedMemory
 
 _TRACE_ME = 0
 _SINGLE_STEP = 9
@@ -20,6 +23,13 @@ _SINGLE_STEP = 9
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _libc.ptrace.restype = ctypes.c_long
+
+
+def claims_in(memory: SharedMemory) -> memoryview:
+    """The counters and keys of the claims, and the first ones of them (shared.h, fill_claims.h)."""
+    words = memoryview(memory).cast("B")
+    offset, _ = struct.unpack_from("=QQ", words, 8 * 4 + 16 * 6)
+    return words[offset : offset + 4096 + 8 * 1024 + 4 * 4096]
 
 
 def writes(watched: memoryview, steps: Sequence[Callable[[], object]]) -> Iterator[int]:
