@@ -1,0 +1,1 @@
+# What the kernel's scheduler is told of this thread (sched_setattr(2)). Threads that it starts inherit it.
