@@ -4,9 +4,10 @@ first; it is never reset."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.engine.conftest import Embed, Embedded, until
+from tests.engine.conftest import Embed, Embedded, read_answer, until
 
 from fastcache.engine import sources
 from fastcache.engine.exchange import Exchange
@@ -26,7 +27,7 @@ def change(proxy: Embedded) -> None:
     """A write through another worker: the fence is raised, the origin has another generation."""
     ctx = proxy.worker.ctx
     ctx.fences.raise_object(ctx.object_id(b"bkt", b"o"))
-    proxy.origin.control.flip("bkt", "o")
+    proxy.origin.control.synthetic("bkt", "o", SIZE, generation=2)
 
 
 def check(answer: tuple[bytes, bytes], generation: int) -> None:
@@ -35,9 +36,24 @@ def check(answer: tuple[bytes, bytes], generation: int) -> None:
     assert body == pattern(b"o", generation, 0, SIZE)
 
 
+async def stored_by_a_read(proxy: Embedded) -> None:
+    proxy.origin.control.synthetic("bkt", "o", SIZE)
+    check(await proxy.get("o"), 1)
+
+
+async def stored_by_a_write(proxy: Embedded) -> None:
+    """Its first reader brings what describes it."""
+    reader, writer = await proxy.connect()
+    writer.write(proxy.request("o", method="PUT", body=pattern(b"o", 1, 0, SIZE)))
+    head, _ = await read_answer(reader)
+    assert head.startswith(b"HTTP/1.1 200"), head
+    writer.close()
+
+
 @MODES
+@pytest.mark.parametrize("stored", [stored_by_a_read, stored_by_a_write])
 async def test_extents_that_cannot_be_read_after_a_write(
-    embed: Embed, monkeypatch: pytest.MonkeyPatch, mode: Mode
+    embed: Embed, monkeypatch: pytest.MonkeyPatch, mode: Mode, stored: Callable[[Embedded], Awaitable[None]]
 ) -> None:
     send, broken = sources.send_extents, []
 
@@ -49,8 +65,7 @@ async def test_extents_that_cannot_be_read_after_a_write(
         await send(exchange, reader, interval)
 
     async with embed(**mode, hit_branch="off") as proxy:
-        proxy.origin.control.synthetic("bkt", "o", SIZE)
-        check(await proxy.get("o"), 1)
+        await stored(proxy)
         await until(lambda: not proxy.worker.ctx.flights.active(), "the fill is stored")
         monkeypatch.setattr(sources, "send_extents", breaks_once)
         check(await proxy.get("o"), 2)
