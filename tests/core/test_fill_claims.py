@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -10,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.harness.stepping import claims_in, writes
+from tests.harness.stepping import claims_in, interrupted, writes
 
-from fastcache._core.fill_claims import LARGEST_HEAD, UNKNOWN_END, FillClaims, Phase
+from fastcache._core.fill_claims import LARGEST_HEAD, UNKNOWN_END, Claim, FillClaims, Phase
 from fastcache._core.shared import Cell, SharedMemory, create
 from fastcache.model import FenceToken
 
@@ -125,9 +126,13 @@ def test_a_full_table_refuses_and_has_room_again(workers: list[FillClaims]) -> N
 
 
 def test_the_oldest_comes_first_and_tickets_tell_who_was_there_before(workers: list[FillClaims]) -> None:
+    before = [workers[2].asking(OTHER, 0, 1) for _ in range(ROOM - 2)]  # the next two are at the end of the table
+    assert all(before)
+    del before
     claims = [workers[number].asking(DIGEST, number, 10) for number in (1, 0, 1, 0)]
-    assert [claim.ticket for claim in claims if claim is not None] == [1, 2, 3, 4]
-    assert [seen.ticket for seen in workers[2].of(DIGEST)] == [1, 2, 3, 4]
+    first = ROOM - 1
+    assert [claim.ticket for claim in claims if claim is not None] == [first, first + 1, first + 2, first + 3]
+    assert [seen.ticket for seen in workers[2].of(DIGEST)] == [first, first + 1, first + 2, first + 3]
 
 
 def test_what_a_dead_process_left_is_taken_over_by_one(workers: list[FillClaims], memory: SharedMemory) -> None:
@@ -321,6 +326,35 @@ def test_a_claim_that_changes_hands_is_never_read_half(workers: list[FillClaims]
         (digest, value, value, FenceToken(value, value, value), value, bytes([value]) * value)
         for digest, value in ((DIGEST, 11), (OTHER, 200))
     }
+
+
+def test_a_claim_that_changes_hands_while_it_is_read_is_not_seen(
+    workers: list[FillClaims], require_tool: Callable[[str], None]
+) -> None:
+    """Wherever the reader is: it stands still in its middle, each time some instructions later."""
+    require_tool("ptrace")
+    values = itertools.cycle((11, 200))
+    others = [workers[1].asking(OTHER, 0, 1) for _ in range(ROOM)]
+    assert others.pop(0) is not None
+    held: list[Claim] = []
+
+    def change() -> None:
+        """The only one that is free becomes another one, all of whose words are alike."""
+        for claim in held:
+            claim.end()
+        value = next(values)
+        token = FenceToken(value, value, value)
+        claim = workers[0].filling(DIGEST, value, value, bytes([value]) * 50, token, value, value)
+        assert claim is not None
+        held[:] = [claim]
+
+    def look() -> None:
+        for seen in workers[2].of(DIGEST):
+            words = {seen.start, seen.end, *seen.token, seen.request, int(seen.proved_at), *seen.head}
+            assert len(words) == 1, words
+
+    change()
+    interrupted(look, change, every=37, times=50)
 
 
 def test_the_place_of_a_file_in_progress_is_never_read_half(workers: list[FillClaims], memory: SharedMemory) -> None:

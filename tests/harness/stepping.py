@@ -6,6 +6,7 @@ memory ever has stands for a death. No hook in the code is needed, and none of i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -17,6 +18,7 @@ from tests.harness.processes import ProcessError
 from fastcache._core.shared import SharedMemory
 
 _TRACE_ME = 0
+_CONTINUE = 7
 _SINGLE_STEP = 9
 """ptrace(2); the same on every Linux."""
 
@@ -42,8 +44,26 @@ def writes(watched: memoryview, steps: Sequence[Callable[[], object]]) -> Iterat
         _await_stop(child)
         yield from _step_through(child, watched, len(steps))
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        _end(child)
+
+
+def interrupted(look: Callable[[], object], change: Callable[[], object], *, every: int, times: int) -> None:
+    """Do ``look`` so many ``times`` in a process beside ours, and ``change`` here in the middle of it, each time
+    ``every`` instructions later. Raises ProcessError when ``look`` raises."""
+    child = os.fork()
+    if child == 0:
+        _work([look] * times)
+    try:
+        _await_stop(child)
+        for turn in range(times):
+            for _ in range(turn * every):
+                _ptrace(_SINGLE_STEP, child)
+                assert _await_stop(child) == signal.SIGTRAP, "it was over before it was interrupted"
+            change()
+            _ptrace(_CONTINUE, child)
+            assert _await_stop(child) == signal.SIGSTOP
+    finally:
+        _end(child)
 
 
 def _work(steps: Sequence[Callable[[], object]]) -> None:
@@ -70,6 +90,12 @@ def _step_through(child: int, watched: memoryview, count: int) -> Iterator[int]:
         elif (now := watched.tobytes()) != before:
             before = now
             yield step
+
+
+def _end(child: int) -> None:
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has ended by itself, and that was told of
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def _await_stop(child: int) -> int:
