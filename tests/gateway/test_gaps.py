@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.gateway.conftest import Gate
 from tests.gateway.objects import KEY, Remote, Remotes, Span
@@ -299,6 +299,7 @@ stretches = st.tuples(st.integers(0, 95), st.integers(1, 32)).map(
 @pytest.mark.parametrize(("own_gate", "block"), [("verify-sign", 0), ("verify-sign-widen", MIB)], indirect=["own_gate"])
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(held=st.lists(stretches, max_size=5), wanted=stretches, off=st.integers(0, 9))
+@example(held=[(49 * 64 * KIB, 65 * 64 * KIB)], wanted=(48 * 64 * KIB, 49 * 64 * KIB), off=0)
 def test_whatever_is_here_the_origin_is_asked_for_what_the_rule_says(
     remote: Remotes, block: int, held: list[Span], wanted: Span, off: int
 ) -> None:

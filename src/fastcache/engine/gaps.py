@@ -50,6 +50,11 @@ class Gaps:
         """What has to be asked for, ascending."""
         return [piece.span for piece in self.pieces if piece.span is not None]
 
+    @property
+    def has_some(self) -> bool:
+        """Whether any of it is at hand: what lies between gaps that are asked for together is not."""
+        return any(piece.source is not None for piece in self.pieces)
+
     def take(self) -> list[Piece]:
         """The pieces, whose sources are the caller's to close from now on."""
         pieces, self.pieces = self.pieces, []
@@ -76,13 +81,19 @@ async def find_gaps(ctx: Context, store: Store, entry: Entry, read: ReadRequest)
         return None
     gaps = _lay_out(ctx, store, entry, read, record, answer, answer.interval)
     try:
-        if gaps.spans == [answer.interval] or not await _open(store, entry, gaps):
+        if _is_all_missing(ctx, gaps, answer.interval) or not await _open(store, entry, gaps):
             gaps.close()
             return None
     except BaseException:
         gaps.close()
         raise
     return gaps
+
+
+def _is_all_missing(ctx: Context, gaps: Gaps, wanted: Interval) -> bool:
+    """Whether asking for the gaps would be asking for the whole answer as it is. Not where that would be widened: then
+    the rest of its block is here, and is not to be fetched again."""
+    return gaps.spans == [wanted] and widened(wanted, gaps.record.generation.size, ctx.widening) == wanted
 
 
 def awaited_leader(ctx: Context, store: Store, entry: Entry, read: ReadRequest) -> Leader | NeighbourLeader | None:

@@ -181,7 +181,7 @@ class SpanSource:
         gaps = await find_gaps(request.ctx, request.store, entry, request.read.of(self._interval))
         if gaps is None:
             return False
-        if gaps.record.generation != request.record.generation:
+        if gaps.record.generation != request.record.generation or not gaps.has_some:
             gaps.close()
             return False
         self._source = pieced = PiecedSource()
