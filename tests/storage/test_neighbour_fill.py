@@ -12,7 +12,7 @@ from tests.storage.test_left_behind import opened_files, seen_by, workers
 from tests.storage.test_shared import Host, make_host
 
 from fastcache._core.extent_codec import encode_head
-from fastcache._core.fill_claims import Claim, FillClaims
+from fastcache._core.fill_claims import Claim, FillClaims, Seen
 from fastcache.model import Interval
 from fastcache.storage.neighbour_fill import NeighbourFill
 
@@ -164,3 +164,27 @@ async def test_one_that_was_taken_over_is_nobody_else_s(neighbour: Neighbour) ->
     neighbour.die()
     assert fill.take_over()
     assert not fill.take_over()
+
+
+class Overtaken:
+    """What is seen of a claim whose process writes once more, and dies, when its watermark has been read."""
+
+    def __init__(self, neighbour: Neighbour, seen: Seen) -> None:
+        self._neighbour = neighbour
+        self._seen = seen
+        self.phase = seen.phase
+        self.part = seen.part
+
+    def watermark(self) -> int:
+        told = self._seen.watermark()
+        self._neighbour.claim.note_written(HELD)
+        self._neighbour.die()
+        return told
+
+
+async def test_what_was_written_last_before_a_death_is_not_overlooked(neighbour: Neighbour) -> None:
+    fill = neighbour.fill
+    neighbour.claim.note_written(1000)
+    fill.seen = Overtaken(neighbour, fill.seen)  # type: ignore[assignment]
+    assert fill.reach >= HELD
+    assert (fill.reach, fill.died) == (HELD, True)
