@@ -130,6 +130,47 @@ async def test_body_bytes_are_pulled_and_what_belongs_to_the_next_request_is_giv
             assert await receive(sock, 3 + len(expected(2))) == b"one" + expected(2)
 
 
+async def test_what_came_with_the_head_and_what_has_come_since_is_one_piece() -> None:
+    body = os.urandom(100_000)
+    async with running() as (recorder, address):
+        recorder.answer = lambda cid, head: None
+        with await connect(address) as sock:
+            sock.send(GET % 1 + body)
+            (_, cid, _), *_ = await recorder.until("request")
+            assert recorder.reactor.has_input(cid)
+            taken = recorder.reactor.recv(cid, 50_000)
+            assert taken == body[:50_000]
+            while len(taken) < len(body):  # as the kernel cuts what is left
+                piece = recorder.reactor.recv(cid, len(body) - len(taken))
+                assert piece, "it was sent before the head was answered"
+                taken += piece
+            assert taken == body
+            assert not recorder.reactor.has_input(cid)
+            assert recorder.reactor.recv(cid, 10) is None
+            sock.send(b"more")
+            await until(lambda: recorder.reactor.has_input(cid))
+            await recorder.until("readable")
+            assert recorder.reactor.recv(cid, 10) == b"more"
+
+
+@pytest.mark.parametrize("size", [0, 10, 5000])
+@pytest.mark.parametrize("limit", [5000, 100_000])
+async def test_the_end_behind_a_body_that_was_taken_whole_is_the_connections(size: int, limit: int) -> None:
+    body = os.urandom(size)
+    async with running() as (recorder, address):
+        recorder.answer = lambda cid, head: None
+        with await connect(address) as sock:
+            sock.send(GET % 1 + body)
+            sock.shutdown(socket.SHUT_WR)
+            (_, cid, _), *_ = await recorder.until("request")
+            if size:
+                assert recorder.reactor.recv(cid, limit) == body
+            recorder.reactor.write(cid, b"one")
+            recorder.reactor.finish(cid, True)
+            assert await receive(sock, 4) == b"one"
+            await until(lambda: recorder.reactor.connections() == 0)
+
+
 async def test_a_reader_without_bytes_is_told_once_when_they_come() -> None:
     async with running() as (recorder, address):
         recorder.answer = lambda cid, head: None

@@ -46,6 +46,28 @@ def test_a_body_is_forwarded_though_no_100_came(start_front: StartFront, scripte
     assert (response.status, response.interim) == (200, ())
 
 
+def test_what_is_here_of_a_small_body_is_forwarded_with_its_head_and_the_rest_when_it_comes(
+    start_front: StartFront, scripted: ScriptedOrigin
+) -> None:
+    front = start_front(endpoint=scripted.endpoint)
+    with front.connect() as connection:
+        put = front.request("o", b"Content-Length: 5", method=b"PUT")
+        connection.send(put + b"12")
+        with scripted.accept() as peer:
+            assert read_until(peer, b"\r\n\r\n12").endswith(b"\r\n\r\n12")
+            connection.send(b"345" + put)  # and then one that comes in pieces from its beginning
+            assert read_until(peer, b"345").endswith(b"345")
+            peer.sendall(CREATED)
+            assert connection.read_response(b"PUT").status == 200
+            read_until(peer, b"\r\n\r\n")
+            connection.send(b"67890" + put + b"abcde")
+            assert read_until(peer, b"67890").endswith(b"67890")
+            peer.sendall(CREATED)
+            assert read_until(peer, b"abcde").endswith(b"\r\n\r\nabcde")
+            peer.sendall(CREATED)
+            assert [connection.read_response(b"PUT").status for _ in range(2)] == [200, 200]
+
+
 @pytest.mark.parametrize("waits", [True, False])
 def test_an_early_refusal_reaches_the_client_and_its_body_nobody(
     start_front: StartFront, scripted: ScriptedOrigin, waits: bool

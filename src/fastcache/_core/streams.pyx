@@ -59,48 +59,57 @@ cdef class ConnectionStreams(PatientTable):
         more. The caller knows the framing: with a Content-Length it never asks for more than is left of the body.
         """
         cdef Connection* c = self.with_engine(cid)
-        cdef Py_ssize_t have
+        cdef Py_ssize_t have, more
         cdef ssize_t r
         cdef char* target
         if limit <= 0:
             raise ValueError("the limit is at least one byte")  # a read of none looks like the end of the stream
         if c == NULL or c.dead:
             return b""
-        have = c.rn - c.rpos
+        have = min(c.rn - c.rpos, limit)
+        if have == 0 and not c.readable:
+            return self._want_read(c)
+        # What came with the head, and what has come since, is one piece.
+        more = limit - have if c.readable else 0
+        whole = PyBytes_FromStringAndSize(NULL, have + more)
+        target = PyBytes_AS_STRING(whole)
         if have:
-            have = have if have < limit else limit
-            piece = PyBytes_FromStringAndSize(c.rbuf + c.rpos, have)
+            memcpy(target, c.rbuf + c.rpos, have)
             c.rpos += have
-            c.received += have
             if c.rpos == c.rn:
                 release_rbuf(c)
-            c.deadline = 0
-            return piece
-        if not c.readable:
-            return self._want_read(c)
-        whole = PyBytes_FromStringAndSize(NULL, limit)
-        target = PyBytes_AS_STRING(whole)
-        while True:
-            r = recv(c.fd, target, limit, 0)
+        r = 0
+        while more:
+            r = recv(c.fd, target + have, more, 0)
             if r >= 0 or errno != EINTR:
                 break
-        if r < 0:
-            if errno == EAGAIN:
-                c.readable = 0
-                return self._want_read(c)
+        if r < 0 and errno != EAGAIN:
             self.lose(c)
             self.arm()
             return b""
-        if r == 0:
-            c.eof = 1
+        if r < 0:
             c.readable = 0
-            c.deadline = 0
-            return b""
-        if r < limit and not c.eof:
+            if not have:
+                return self._want_read(c)
+            r = 0
+        elif r == 0 and more:
+            if not have:
+                c.eof = 1
+                c.readable = 0
+            # Else the end is met by whoever receives next, for this request or for the next one.
+        elif r < more and not c.eof:
             c.readable = 0  # a short read drained the socket; an edge comes with the next byte
         c.deadline = 0
-        c.received += r
-        return whole if r == limit else whole[:r]
+        c.received += have + r
+        return whole if r == more else whole[:have + r]
+
+    def has_input(self, uint64_t cid):
+        """Whether bytes of the current request's body, or behind it, have come and can be received at once."""
+        cdef Connection* c = self.with_engine(cid)
+        cdef char octet
+        if c == NULL or c.dead:
+            return False
+        return c.rn > c.rpos or recv(c.fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0
 
     cdef object _want_read(self, Connection* c):
         if c.eof:

@@ -34,6 +34,10 @@ class Channel(Protocol):
         """Next bytes of the request's body, b"" when the client sends no more. Raises ClientGoneError."""
         ...
 
+    def has_input(self) -> bool:
+        """Whether bytes of the request's body have come already."""
+        ...
+
     def unread(self, data: BytesLike) -> None:
         """Give back bytes that belong to the next request."""
         ...
@@ -108,6 +112,9 @@ class PlainChannel:
                 await self._readable
             finally:
                 self._readable = None
+
+    def has_input(self) -> bool:
+        return self._reactor.has_input(self.cid)
 
     def unread(self, data: BytesLike) -> None:
         self._reactor.unread(self.cid, data)

@@ -11,6 +11,7 @@ from fastcache.engine.exchange import Exchange
 from fastcache.engine.gateway import Gateway
 from fastcache.engine.signing import ATTEMPTS, Signer, once
 from fastcache.engine.translating import told_here
+from fastcache.errors import RequestError
 from fastcache.model import Headers, Result
 from fastcache.policy.admission import Admission
 from fastcache.policy.cache_status import cache_status_headers
@@ -25,6 +26,8 @@ from fastcache.upstream.response import Response
 from fastcache.upstream.sender import RequestBody
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_SMALL_BODY = 64 * 1024
+"""Bytes of a request's body up to which it may be copied behind its head."""
 
 
 async def ask(
@@ -57,18 +60,25 @@ async def _ask_as_client(
 ) -> Response:
     head = exchange.head
     chunked = head.framing.kind is Framing.CHUNKED
-    source = None
+    length = head.framing.length if head.framing.kind is Framing.LENGTH else None
+    rendered, source = _rendered(ctx, head, add, without), None
     if chunked or head.framing.length > 0:
         source = exchange.watched(exchange.body()) if body is None else once(body)
-    return await _send(
-        ctx,
-        exchange,
-        ctx.pool,
-        _rendered(ctx, head, add, without),
-        source,
-        chunked=chunked,
-        length=head.framing.length if head.framing.kind is Framing.LENGTH else None,
-    )
+    if source is not None and length is not None and length <= _SMALL_BODY and exchange.channel.has_input():
+        # What is here already goes out with the head, and where it is all, nobody is needed to send more.
+        first = await anext(source)
+        rendered += first
+        length -= len(first)
+        if length == 0:
+            await _see_end(source)
+            source, length = None, None
+    return await _send(ctx, exchange, ctx.pool, rendered, source, chunked=chunked, length=length)
+
+
+async def _see_end(source: RequestBody) -> None:
+    """Whoever watches a body sees its end."""
+    async for _ in source:
+        raise RequestError("the body is longer than its Content-Length", code="IncompleteBody")
 
 
 async def _ask_in_our_name(
