@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tests.engine.conftest import Embed, Embedded, read_answer, until
 
-from fastcache.engine import sources
+from fastcache.engine import dispatch, sources
 from fastcache.engine.exchange import Exchange
 from fastcache.engine.sources import AbortedAnswerError, FillSource
 from fastcache.model import Interval
@@ -125,4 +125,23 @@ async def test_transfers_that_are_all_cut_before_their_first_byte_are_an_error_t
         asked = proxy.origin.control.requests("GET", "o")
         assert asked <= 4, "it is not asked for ever"
         proxy.origin.control.clear_faults()
+        check(await proxy.get("o"), 1)
+
+
+async def test_a_bug_is_an_error_that_is_told_and_ends_the_connection(
+    embed: Embed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def has_a_bug(*_: object) -> None:
+        raise ZeroDivisionError("found by nobody")
+
+    async with embed() as proxy:
+        proxy.origin.control.synthetic("bkt", "o", SIZE)
+        with monkeypatch.context() as patched:
+            patched.setattr(dispatch, "handle_read", has_a_bug)
+            head, body = await proxy.get("o")
+        assert head.startswith(b"HTTP/1.1 500"), head
+        assert b"\r\nConnection: close\r\n" in head
+        assert b"<Code>InternalError</Code>" in body
+        assert b"found by nobody" not in body
+        assert "ZeroDivisionError: found by nobody" in caplog.text
         check(await proxy.get("o"), 1)

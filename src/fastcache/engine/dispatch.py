@@ -39,6 +39,7 @@ _UNPARSED = RequestHead(
 )
 """Stands for a request whose head could not be read; its answer closes the connection."""
 _RETRY_AFTER = ((b"Retry-After", b"1"),)
+_INTERNAL_ERROR = 500, "InternalError", "We encountered an internal error. Please try again."
 
 
 async def serve_request(
@@ -146,7 +147,13 @@ async def _answer(ctx: Context, exchange: Exchange, begun: Begun | None) -> None
         _log.log(error.log_level, "request %s: %s", exchange.request_id, error)
         if exchange.head_sent:
             raise AbortedAnswerError(str(error)) from error
-        await exchange.send_error(500, "InternalError", "We encountered an internal error. Please try again.")
+        await exchange.send_error(*_INTERNAL_ERROR)
+    except Exception:  # a bug costs its own request, is logged whole, and the client is told if that can still be
+        if exchange.head_sent:
+            raise
+        _log.exception("request %s failed in an unexpected way", exchange.request_id)
+        exchange.keep_alive = False
+        await exchange.send_error(*_INTERNAL_ERROR)
     finally:
         ctx.requests_in_flight -= 1
 
