@@ -93,6 +93,21 @@ async def test_a_write_that_fails_while_the_window_is_full_holds_no_reader(
         writer.close()
 
 
+async def test_a_fill_leads_the_fastest_reader_wherever_that_is(embed: Embed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own reader stands still; one in another worker has come to the end of what there is."""
+    size = 32 * MIB
+    monkeypatch.setattr(FillWriter, "read_elsewhere", lambda writer, now: writer.written)
+    async with embed(fill_lead="8MiB") as proxy:
+        proxy.origin.control.synthetic("bkt", "o", size)
+        reader, writer = await proxy.connect()
+        async with asyncio.timeout(WITHIN):
+            writer.write(proxy.request("o"))
+            await reader.readuntil(b"\r\n\r\n")
+            await filling(proxy, size).run_to_end()
+            assert await reader.readexactly(size) == pattern(b"o", 1, 0, size)
+        writer.close()
+
+
 async def test_an_interim_answer_is_not_for_http_1_0(embed: Embed) -> None:
     """RFC 9110 section 15.2."""
     async with embed() as proxy:

@@ -178,6 +178,27 @@ def owner_of(front: Front, stream: Stream, among: dict[int, int]) -> int:
     return among[stream.client.socket.getsockname()[1]]
 
 
+def test_a_transfer_goes_on_for_readers_in_other_workers(four: Front) -> None:
+    """Those of the worker that fetches have all gone away, and more is to come than is fetched for nobody."""
+    size = 16 * MIB
+    four.origin.control.settings(bandwidth_connection=6 * MIB)
+    four.origin.control.synthetic("bkt", "left", size)
+    first = Stream(four, "left", size)
+    with ThreadPoolExecutor(READERS // 4) as pool:
+        streams = list(pool.map(lambda _: Stream(four, "left", size), range(READERS // 4)))
+    among = owners(four)
+    fetching = owner_of(four, first, among)
+    others = [stream for stream in streams if owner_of(four, stream, among) != fetching]
+    for stream in streams:
+        if stream not in others:
+            stream.client.close()
+    first.client.close()
+    assert others
+    with ThreadPoolExecutor(len(others)) as pool:
+        list(pool.map(lambda stream: stream.read(size), others))
+    assert moved(four) == size
+
+
 def test_a_worker_that_dies_in_the_middle_costs_its_own_clients_alone(four: Front) -> None:
     """The others read on what it had written, and one of them has the rest fetched, once: who is slow, and comes to its
     beginning when it has been stored, finds it."""
