@@ -17,8 +17,8 @@ from tests.writes.test_multipart import PART, Multipart, joined, nothing_staged,
 from tests.writes.uploads import FRAMINGS, upload
 from tests.writes.workers import Workers, each_worker
 
-CACHE = ("--cache-size", "96MiB")
-"""A quarter of it is less than goes up in parts here."""
+CACHE = ("--cache-size", "96MiB", "--fill-detach-after", "60s")
+"""A quarter of it is less than goes up in parts here. What is read of a copy is stored, however slow the disk is."""
 
 
 @pytest.fixture(params=[2, 4])
