@@ -1,6 +1,7 @@
 """Residency: warm files are seen as warm, evicted ones as cold, by either way of asking."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,21 @@ def test_an_interval_no_file_can_have_is_an_error_and_not_resident(warm: int, in
     for ways in (BY_CACHESTAT, BY_READ):
         with pytest.raises(OSError, match="Invalid argument"):
             resident(warm, *interval, ways)
+
+
+def test_what_a_disk_is_still_bringing_is_not_resident(tmp_path: Path) -> None:
+    """The kernel puts pages into the cache before they are read; who sends them then waits for the disk."""
+    size = 8 * SIZE
+    fd = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    os.write(fd, os.urandom(size))
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    for _ in range(30):
+        if not dropped(fd):
+            pytest.skip("this file system keeps its pages")
+        os.posix_fadvise(fd, 0, size, os.POSIX_FADV_WILLNEED)  # returns while the disk is at it
+        until = time.monotonic() + 20
+        while not resident(fd, 0, size, BY_CACHESTAT):
+            assert time.monotonic() < until, "the disk has not brought what it was told to"
+        assert resident(fd, 0, size, BY_READ)
+    os.close(fd)
