@@ -11,7 +11,6 @@ import uvloop
 
 from fastcache._core.allocator import keep_freed
 from fastcache._core.handles import held_now
-from fastcache._core.scheduling import take_turns_of
 from fastcache.errors import ConfigError
 from fastcache.lifecycle.inherited import Inherited
 from fastcache.lifecycle.messages import Birth, Draining, Failed, Ready
@@ -28,9 +27,6 @@ waits that long behind one that works for a disk."""
 _YOUNG_OBJECTS = 10_000
 """New objects between two searches for cycles. Requests leave none behind, and at Python's 700 the objects of those
 under way, still in use, are searched over and over."""
-_TURN = 200_000
-"""Nanoseconds after which, of the loop and a thread that works for a disk, the other one has the core when they share
-one: at the kernel's 1.4 to 3 ms hits wait as long while a page that was read is summed."""
 _FREED_MEMORY_KEPT = 8 * 1024 * 1024
 _MAPPED_FROM = 4 * 1024 * 1024
 """Bytes. Bodies pass in pieces of up to 2 MiB, and some wait for a disk or a reader: what they took is taken again a
@@ -42,7 +38,6 @@ def run(birth: Birth, fds: dict[str, int]) -> int:
     """Serve until told to end; the exit status."""
     log.configure(birth.settings.log_level, birth.settings.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    take_turns_of(_TURN)
     keep_freed(_FREED_MEMORY_KEPT, _MAPPED_FROM)
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
     inherited = Inherited(birth, fds)
