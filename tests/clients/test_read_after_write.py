@@ -11,7 +11,6 @@ from tests.clients.program_writers import PROGRAM_WRITERS
 from tests.clients.sites import Site
 from tests.clients.test_reads import some_bytes
 from tests.clients.writes import KIB, MIB, WRITERS, Target
-from tests.harness.processes import wait_until
 
 EVERY_WRITER = WRITERS | PROGRAM_WRITERS
 
@@ -20,10 +19,6 @@ def target_at(site: Site, directory: Path) -> Target:
     bucket = site.new_bucket()
     site.direct.put_object(Bucket=bucket, Key="other", Body=b"other" * 1000)
     return Target(site, bucket, "dir/key", "other", directory)
-
-
-def wait_until_stored(site: Site) -> None:
-    wait_until(lambda: site.proxy.metric("fastcache_fills_active") == 0, 30, "all is stored")
 
 
 def assert_as_direct(site: Site, target: Target, what: str) -> bytes:
@@ -53,7 +48,7 @@ def test_the_first_read_moves_no_body(counted_site: Site, tmp_path: Path, name: 
         body = some_bytes(f"{name}{size}", size)
         kept = site.proxy.metric("fastcache_uploads_kept_total", outcome="stored")
         EVERY_WRITER[name](target, body)
-        wait_until_stored(site)
+        site.proxy.wait_until_stored()
         assert site.proxy.metric("fastcache_uploads_kept_total", outcome="stored") == kept + 1, (name, size)
         target.boto3.head_object(**target.at)
         before = site.moved(target.bucket)

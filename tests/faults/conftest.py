@@ -62,4 +62,4 @@ def until_asked(r: Reader, method: str, before: int) -> None:
 
 def wait_until_stored(r: Reader) -> None:
     """What was read is in files: no fill runs, and none is being committed."""
-    wait_until(lambda: r.proxy.metric("fastcache_fills_active") == 0, 20, "the fills have ended")
+    r.proxy.wait_until_stored()

@@ -115,6 +115,10 @@ class FastcacheProcess:
         """The sum of the samples ``name`` that carry at least ``labels``; 0 when there is none."""
         return total(self.samples(), name, labels)
 
+    def wait_until_stored(self) -> None:
+        """What passed is in files: no fill runs, and nothing is being committed."""
+        processes.wait_until(lambda: self.metric("fastcache_fills_active") == 0, 30, "all is stored")
+
     def samples(self) -> Iterator[Sample]:
         with urllib.request.urlopen(f"{self.admin}/metrics", timeout=20) as response:
             text = response.read().decode()

@@ -174,6 +174,14 @@ def owners(front: Front) -> dict[int, int]:
     return found
 
 
+def has_ended(pid: int) -> bool:
+    """Whether nothing of a process is left but what its parent has to be told, so that its connections are closed."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def owner_of(front: Front, stream: Stream, among: dict[int, int]) -> int:
     return among[stream.client.socket.getsockname()[1]]
 
@@ -222,6 +230,7 @@ def test_a_worker_that_dies_in_the_middle_costs_its_own_clients_alone(four: Fron
         stream.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     assert moved(four) < size, "it is under way"
     kill(victim)
+    four.until(lambda: has_ended(victim), "what it was about to receive is refused")
     four.origin.control.settings(bandwidth_connection=0)
     for together in ([stream for stream in others if stream not in slow], slow):
         with ThreadPoolExecutor(len(together)) as pool:
