@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -116,6 +117,32 @@ async def test_what_one_adds_to_an_object_another_finds_before_it_asks_the_origi
     await two.fill("k", BIG, Interval(MIB, 2 * MIB))
     assert await one.read("k", Interval(0, 2 * MIB)) == pattern("k", BIG)[: 2 * MIB]
     assert await two.read("k", Interval(0, 2 * MIB)) == pattern("k", BIG)[: 2 * MIB]
+
+
+async def test_what_another_stores_while_one_finds_nothing_is_looked_for_again(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That nothing is there is seen without the lock: what comes in between is a change not yet seen."""
+    host = make_host()
+    one, two = host.worker(1), host.worker(2)
+    files = one.store._disk.files
+    look, seen, stored = files.is_absent, threading.Event(), threading.Event()
+
+    def slowly(digest: bytes) -> bool:
+        absent = look(digest)
+        seen.set()
+        assert stored.wait(20)
+        return absent
+
+    monkeypatch.setattr(files, "is_absent", slowly)
+    looking = asyncio.create_task(one.store.lookup(oid("k")))
+    assert await asyncio.to_thread(seen.wait, 20)
+    await two.fill("k", SMALL)
+    await two.settled()
+    stored.set()
+    entry = await looking
+    assert await one.store.refresh_if_changed(entry)
+    assert not one.store.missing(entry, Interval(0, SMALL))
 
 
 async def test_a_range_is_of_the_generation_that_was_the_head_when_it_was_asked_for(

@@ -423,3 +423,26 @@ async def test_when_both_layouts_are_there_the_later_answer_counts(bench: Bench,
         assert (cache / object_directory(digest)).exists() == (expected == 2)
         await bench.scanned()
         assert bench.store.stats().used == disk_use(cache)
+
+
+@pytest.mark.parametrize(("taken", "kept"), [(4096, False), (40_000, True)])
+async def test_a_small_fill_keeps_the_memory_of_a_piece_only_if_that_is_most_of_it(
+    bench: Bench, taken: int, kept: bool
+) -> None:
+    """Else thousands of small ones, in memory until they are written, would hold a block of the network each."""
+    token, sent = bench.fences.token(oid("k")), next(bench.sent)
+    writer = bench.store.begin_fill(oid("k"), record("k", taken), token, sent, Interval(0, taken))
+    assert writer is not None
+    block = bytearray(64 * 1024)
+    block[:taken] = pattern("k", taken)
+    view = memoryview(block)
+    await writer.write(0, [view[:taken]])
+    view.release()
+    if kept:
+        with pytest.raises(BufferError):
+            block.append(0)
+    else:
+        block.append(0)  # nobody holds it
+        block[:taken] = bytes(taken)
+    await writer.finish()
+    assert await bench.read("k", Interval(0, taken)) == pattern("k", taken)

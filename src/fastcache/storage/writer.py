@@ -89,7 +89,8 @@ class FillWriter:
             await self._run(self._failing(self._open_part()))
 
     async def write(self, offset: int, blocks: Sequence[memoryview]) -> None:
-        """Take the bytes from ``offset``, which is ``written``. ``blocks`` must not change until this returns.
+        """Take the bytes from ``offset``, which is ``written``. ``blocks`` must never change again: a small fill
+        keeps those that are most of their memory until it is stored.
 
         Raises StorageError when they cannot be stored (disk full or failing, no room, object written meanwhile); then
         only ``finish``, which keeps what was taken before, or ``discard`` remain.
