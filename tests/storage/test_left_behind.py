@@ -32,11 +32,17 @@ def workers(host: Host, count: int) -> list[Bench]:
     return benches
 
 
-async def begin(bench: Bench, key: str) -> FillWriter:
-    """A fill of BIG bytes of which WRITTEN are in a file."""
+def begin_empty(bench: Bench, key: str) -> FillWriter:
+    """A fill of BIG bytes of which none has come."""
     token, sent = bench.fences.token(oid(key)), next(bench.sent)
     writer = bench.store.begin_fill(oid(key), record(key, BIG), token, sent, Interval(0, BIG))
     assert writer is not None
+    return writer
+
+
+async def begin(bench: Bench, key: str) -> FillWriter:
+    """The same, of which WRITTEN are in a file."""
+    writer = begin_empty(bench, key)
     await writer.write(0, [memoryview(pattern(key, BIG))[:WRITTEN]])
     return writer
 
@@ -77,9 +83,7 @@ async def test_the_file_of_a_fill_is_there_and_open_elsewhere_before_its_first_b
 ) -> None:
     host = make_host()
     one, two = workers(host, 2)
-    token, sent = one.fences.token(oid("k")), next(one.sent)
-    writer = one.store.begin_fill(oid("k"), record("k", BIG), token, sent, Interval(0, BIG))
-    assert writer is not None
+    writer = begin_empty(one, "k")
     fill = seen_by(two, "k")
     fill.joined()
     waiting = asyncio.create_task(fill.until_readable(0))
@@ -113,9 +117,7 @@ async def test_a_fill_that_ends_before_its_first_byte_leaves_no_file(
 ) -> None:
     host = make_host()
     one, _ = workers(host, 2)
-    token, sent = one.fences.token(oid("k")), next(one.sent)
-    writer = one.store.begin_fill(oid("k"), record("k", BIG), token, sent, Interval(0, BIG))
-    assert writer is not None
+    writer = begin_empty(one, "k")
     await writer.prepare()
     assert in_progress(tmp_path) == ["101-1.part"]
     await writer.finish()

@@ -13,7 +13,7 @@ from fastcache.errors import CorruptFileError
 
 ONE_WRITE = 256 << 10
 """Bytes of one system call, which ends where a multiple of it does in the file. The page cache keeps what one call
-wrote in pieces as large as its place allows, and sending it later costs by the piece: up to 30 % more CPU from those
+wrote in pieces as large as its place allows, and sending it later costs by the piece: up to 20 % more CPU from those
 that small writes leave, and nothing less from larger ones. Those have a price: a kernel under memory pressure must put
 them together, and a guest gives pages of 2 MiB back to its host, which faults them in again 4 KiB at a time: ten times
 the CPU of the write itself."""
