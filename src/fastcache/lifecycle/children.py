@@ -113,7 +113,7 @@ class Child:
         self._loop.add_reader(pidfd, self._ended)
 
     def stillborn(self) -> None:
-        """The nursery died and never told of it."""
+        """It was never born, or the nursery died and did not tell."""
         self._ended()
 
     def _receive(self) -> None:
@@ -224,6 +224,17 @@ class Nursery:
             self._ask_for(birth.incarnation)
         return child
 
+    def call_off(self) -> None:
+        """Those that were not asked for yet need not be born any more."""
+        if not self._warm.is_set():
+            self._give_up_waiting()
+
+    def _give_up_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for child, given in waiting.values():
+            os.close(given[CHANNEL])
+            child.stillborn()
+
     def _ask_for(self, incarnation: int) -> None:
         child, given = self._waiting[incarnation]
         self._channel.send(child.birth, [given[name] for name in child.birth.descriptors])
@@ -259,12 +270,9 @@ class Nursery:
         self._channel.close()
         status = self._process.wait()
         _log.error("the nursery is gone (%d): starting another one", status)
-        waiting, self._waiting = self._waiting, {}
         self._born.clear()  # how they end nobody tells
         self._start()
-        for child, given in waiting.values():
-            os.close(given[CHANNEL])
-            child.stillborn()  # should it live, the end of its channel ends it
+        self._give_up_waiting()  # should one of them live, the end of its channel ends it
 
     async def close(self) -> None:
         """End it; its children are told by whoever had them born."""

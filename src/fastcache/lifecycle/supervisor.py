@@ -89,17 +89,22 @@ class Supervisor:
             stack.push_async_callback(admin.stop)
             stack.push_async_callback(self._end_all)
             await self._start_all()
-            url = url_of(*address_of(self._estate.listeners[0]))
-            print(f"listening on {url} (admin {url_of(self._settings.admin_host, admin.port)})", flush=True)
-            _log.info("fastcache %s serves %s", __version__, self._settings.endpoint)
-            self._status = Status.OK
-            self._notifier.ready()
-            self._spawn(self._keep_alive())
-            self._spawn(self._follow_reloads())
-            await self._stop.wait()
+            if not self._stop.is_set():
+                self._begin(admin.port)
+                await self._stop.wait()
             self._notifier.stopping()
         _log.info("stopped")
         self._ignore_signals()
+
+    def _begin(self, admin_port: int) -> None:
+        """All are ready: say so, and see to them from now on."""
+        url = url_of(*address_of(self._estate.listeners[0]))
+        print(f"listening on {url} (admin {url_of(self._settings.admin_host, admin_port)})", flush=True)
+        _log.info("fastcache %s serves %s", __version__, self._settings.endpoint)
+        self._status = Status.OK
+        self._notifier.ready()
+        self._spawn(self._keep_alive())
+        self._spawn(self._follow_reloads())
 
     # -- signals
 
@@ -284,6 +289,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         _log.info("draining")
+        self._nursery.call_off()
         self._estate.stop_listening()
         keeper = self._children.pop(_KEEPER, None)
         for child in self._everyone():
