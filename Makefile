@@ -19,7 +19,7 @@ BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check
 SWIFT := .cache/swift-venv
 
-.PHONY: run test test-all lint bench bench-parquet bench-gate bench-micro build clean sanitize sanitize-all fuzz
+.PHONY: run test test-all lint bench bench-parquet bench-memory bench-gate bench-micro build clean sanitize sanitize-all fuzz
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.stamp-run
@@ -55,6 +55,10 @@ bench: $(VENV)/.stamp-dev
 # Queries over Parquet files through a gateway, before an origin that is 20 ms away.
 bench-parquet: $(VENV)/.stamp-dev
 	$(BIN)/python -m bench.parquet
+
+# Memory of the processes that know a directory of a million small extents, on a file system in memory.
+bench-memory: $(VENV)/.stamp-dev
+	$(BIN)/python -m bench.index_memory --directory /dev/shm
 
 # Instructions of a hit against those of BASE (default: where this branch left main).
 BASE ?=

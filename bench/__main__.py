@@ -15,7 +15,7 @@ from bench.findings import Finding
 from bench.load import LoadError
 from bench.machine import describe, describe_congestion, describe_filesystem, describe_load
 from bench.nginx import nginx_program
-from bench.report import PARQUET, RESULTS, document, rows, section_of, with_section
+from bench.report import APART, RESULTS, document, rows, section_of, with_section
 from bench.servers import on_core
 
 _QUICK = {"pairs": 3, "seconds": 0.2, "small_misses": 400}
@@ -68,8 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     output = options.output or (None if options.case or options.quick else RESULTS)
     if output is not None:
-        measured_apart = section_of(output.read_text(), PARQUET) if output.exists() else ""
-        output.write_text(with_section(text, PARQUET, measured_apart))
+        before = output.read_text() if output.exists() else ""
+        for heading in APART:
+            text = with_section(text, heading, section_of(before, heading))
+        output.write_text(text)
     return 0
 
 

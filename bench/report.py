@@ -20,20 +20,24 @@ hits and of misses are lower bounds.
 """
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+MEMORY = "## Memory of the index"
 PARQUET = "## Parquet"
-"""The heading of what ``bench.parquet`` measures; whatever stands from here on is its."""
+"""Headings of what ``bench.index_memory`` and ``bench.parquet`` measure, each apart from the rest."""
+APART = (MEMORY, PARQUET)
 
 
 def with_section(text: str, heading: str, section: str) -> str:
-    """``text`` with ``section``, which begins with ``heading``, in the place of what stands from that heading on."""
-    before, _, _ = text.partition(f"\n{heading}\n")
-    return before.rstrip("\n") + "\n\n" + section if section else before
+    """``text`` with ``section``, which begins with ``heading``, in the place of what stands under that heading."""
+    before, _, rest = text.partition(f"\n{heading}\n")
+    after = rest[rest.index("\n## ") :] if "\n## " in rest else ""
+    return "\n\n".join(part.strip("\n") for part in (before, section, after) if part.strip("\n")) + "\n"
 
 
 def section_of(text: str, heading: str) -> str:
-    """What stands in ``text`` from ``heading`` on; empty when it is not there."""
-    _, found, after = text.partition(f"\n{heading}\n")
-    return f"{heading}\n{after}" if found else ""
+    """What stands in ``text`` under ``heading``, and it; empty when it is not there."""
+    _, found, rest = text.partition(f"\n{heading}\n")
+    body, _, _ = rest.partition("\n## ")
+    return f"{heading}\n{body}" if found else ""
 
 
 _COLUMNS = (

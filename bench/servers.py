@@ -59,7 +59,7 @@ class Server:
 
     def resident(self) -> int:
         """Bytes of memory that it and its children have for themselves (pages shared with nobody)."""
-        return sum(_private(pid) for pid in (self.pid, *descendants(self.pid)))
+        return sum(private_bytes(pid) for pid in (self.pid, *descendants(self.pid)))
 
 
 def _on_cpu(pid: int) -> float:
@@ -81,7 +81,8 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _private(pid: int) -> int:
+def private_bytes(pid: int) -> int:
+    """Bytes of memory that a process has for itself."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return 1024 * sum(int(number) for number in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", text, re.MULTILINE))
 

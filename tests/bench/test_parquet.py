@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench.parquet import Cost, Figures, main, section
-from bench.report import PARQUET, section_of, with_section
+from bench.report import MEMORY, PARQUET, section_of, with_section
 from tests.harness import tools
 
 OTHERS = "# Results\n\n| case |\n|---|\n| `hit` |\n"
@@ -18,6 +18,12 @@ def test_each_section_is_written_without_touching_the_other() -> None:
     assert section_of(second, PARQUET) == f"{PARQUET}\n\nnew figures\n"
     assert with_section("# Results, anew\n", PARQUET, section_of(second, PARQUET)).endswith("new figures\n")
     assert with_section(OTHERS, PARQUET, section_of(OTHERS, PARQUET)) == OTHERS
+    third = with_section(second, MEMORY, f"{MEMORY}\n\nother figures\n")
+    fourth = with_section(third, PARQUET, f"{PARQUET}\n\nnewest figures\n")
+    assert section_of(fourth, MEMORY) == f"{MEMORY}\n\nother figures\n"
+    assert section_of(fourth, PARQUET) == f"{PARQUET}\n\nnewest figures\n"
+    assert fourth.startswith(OTHERS)
+    assert fourth.count("\n## ") == 2
 
 
 def test_ratios_are_taken_within_a_turn() -> None:

@@ -59,6 +59,7 @@ DEFAULTS = {
     "ca_file": None,
     "durability": "none",
     "io_threads": 4,
+    "index_memory": 1073741824,
     "tcp_congestion": "",
     "limits": {
         "max_connections": 4096,

@@ -19,6 +19,7 @@ from fastcache._core.shared import Cell, SharedMemory
 from fastcache.model import Interval
 from fastcache.storage import directory, recovery
 from fastcache.storage.keeping import Keeping
+from fastcache.storage.known import OBJECT_BYTES
 from fastcache.storage.metrics import StoreCounter
 from fastcache.storage.reports import LONGEST, Report, Reports, parse
 from fastcache.storage.settings import StoreSettings
@@ -277,6 +278,26 @@ async def test_the_keeper_keeps_the_capacity_for_all(make_host: Callable[..., Ho
     for bench in (one, two):
         assert bench.metrics.counts[StoreCounter.STORED_FILES] >= 12
         assert bench.metrics.counts[StoreCounter.CORRUPT_FILES] == 0
+
+
+async def test_what_workers_use_is_not_the_first_that_the_keeper_forgets_and_evicts(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    host = make_host(capacity=16 * MIB, index_memory=6 * OBJECT_BYTES)
+    keeper = host.keeper()
+    one, two = host.worker(1), host.worker(2)
+    await one.fill("used", MIB)
+    (used,) = stored_files(tmp_path / "store")
+    for number in range(40):
+        assert await one.read("used", Interval(0, MIB)) is not None, f"evicted after {number} others"
+        (extent,) = (await one.store.lookup(oid("used"))).extents
+        one.store._reports.used([extent])
+        await two.fill(f"other-{number}", MIB)
+        await eventually(lambda: host.answered_for(2) == 0)
+        assert keeper.store.stats().objects_in_memory <= 7
+    assert used.exists()
+    assert len(stored_files(tmp_path / "store")) < 20
+    assert keeper.store.stats().objects_on_disk_only > 0
 
 
 async def test_a_reader_keeps_what_was_evicted_and_its_bytes_count_until_it_is_done(

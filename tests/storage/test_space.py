@@ -16,6 +16,7 @@ from fastcache.model import Interval
 from fastcache.storage import blocks, files
 from fastcache.storage.entry import Extent
 from fastcache.storage.eviction import ColdObjects, EvictionQueues
+from fastcache.storage.known import EXTENT_BYTES, OBJECT_BYTES
 from fastcache.storage.metrics import StoreCounter
 from fastcache.storage.reader import RangeReader
 
@@ -223,7 +224,9 @@ class RandomLife:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("settings", [{}, {"max_objects_in_memory": 3, "idle_descriptors": 2}], ids=["roomy", "tight"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"index_memory": 3 * (OBJECT_BYTES + EXTENT_BYTES), "idle_descriptors": 2}], ids=["roomy", "tight"]
+)
 async def test_the_counters_equal_the_directory_after_a_random_life(
     make_bench: MakeBench, cache: Path, seed: int, settings: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +310,10 @@ def test_the_oldest_cold_objects_go_first() -> None:
     cold.add(b"old", 2, 90 * 86_400.0)
     cold.add(b"middle", 3, 86_400.0)
     assert [digest for digest, _ in cold.oldest()] == [b"old", b"middle", b"young"]
+    cold.used(b"young")
+    cold.used(b"old")
+    cold.used(b"unknown")
+    assert [(digest, size) for digest, size in cold.oldest()] == [(b"middle", 3), (b"young", 1), (b"old", 2)]
     assert cold.take(b"old") == 2
     assert cold.take(b"old") == 0
     assert [digest for digest, _ in cold.oldest()] == [b"middle", b"young"]

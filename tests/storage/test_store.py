@@ -11,6 +11,7 @@ import pytest
 from fastcache.errors import StorageError
 from fastcache.model import Interval
 from fastcache.storage.files import Marked
+from fastcache.storage.known import EXTENT_BYTES, OBJECT_BYTES
 from fastcache.storage.layout import object_directory, object_file, void_file
 from fastcache.storage.metrics import StoreCounter
 
@@ -354,7 +355,7 @@ async def test_descriptors_are_shared_bounded_and_closed(no_descriptor_leaks: No
 async def test_the_number_of_objects_in_memory_is_bounded_and_forgotten_ones_are_found_again(
     make_bench: MakeBench, cache: Path
 ) -> None:
-    bench = await make_bench(max_objects_in_memory=10)
+    bench = await make_bench(index_memory=10 * (OBJECT_BYTES + EXTENT_BYTES))
     for n in range(50):
         await bench.fill(f"k{n}", 5000)
     stats = bench.store.stats()
@@ -370,7 +371,7 @@ async def test_the_number_of_objects_in_memory_is_bounded_and_forgotten_ones_are
 
 async def test_what_is_written_and_never_read_is_forgotten_too(make_bench: MakeBench) -> None:
     """Else a host to which backups are written keeps every name for good."""
-    bench = await make_bench(max_objects_in_memory=10)
+    bench = await make_bench(index_memory=10 * (OBJECT_BYTES + EXTENT_BYTES))
     for n in range(20):
         await bench.fill(f"k{n}", 5000)
     for n in range(50):

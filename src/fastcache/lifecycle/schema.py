@@ -209,6 +209,11 @@ class Settings(Group):
     io_threads: Annotated[int, kinds.number(1, 256)] = setting(
         default=4, description="Threads that read and write the cache directory."
     )
+    index_memory: Annotated[int, kinds.size(MIB, TIB)] = setting(
+        default=GIB,
+        description="Memory for what is known of objects and their files, all processes together, as estimated; what "
+        "is unused the longest is forgotten and read from the directory again when it is asked for.",
+    )
     tcp_congestion: Annotated[str, kinds.CONGESTION] = setting(
         default="", description="Congestion control towards clients, such as `cubic` or `bbr`; empty for the system's."
     )

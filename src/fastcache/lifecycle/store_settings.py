@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastcache.lifecycle.schema import Settings
+from fastcache.lifecycle.shares import worker_count
 from fastcache.storage.settings import StoreSettings
 
 
@@ -13,6 +14,7 @@ def store_settings(settings: Settings, *, idle_descriptors: int) -> StoreSetting
         capacity=settings.cache_size,
         io_threads=settings.io_threads,
         durability="fsync" if settings.durability == "fsync" else "none",
+        index_memory=settings.index_memory // (worker_count(settings) + 1),  # the keeper knows them all
         idle_descriptors=idle_descriptors,
         upload_expiry=settings.upload_expiry,
     )

@@ -320,6 +320,7 @@ def _register_gauges(metrics: Metrics, ctx: Context, frontend: Frontend, pools: 
             "fastcache_cache_bytes": lambda: store.stats().used,
             "fastcache_cache_capacity_bytes": lambda: store.stats().capacity,
             "fastcache_memory_objects": lambda: store.stats().objects_in_memory,
+            "fastcache_memory_extents": lambda: store.stats().extents_in_memory,
         }
     lessor = ctx.lessor
     if lessor is not None:

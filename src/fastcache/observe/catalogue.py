@@ -156,6 +156,7 @@ GAUGES = {
         Gauge("fastcache_cache_bytes", "Bytes the cache occupies on disk.", Merge.MAX),
         Gauge("fastcache_cache_capacity_bytes", "Bytes the cache may occupy.", Merge.MAX),
         Gauge("fastcache_memory_objects", "Objects whose head and extents are known in memory."),
+        Gauge("fastcache_memory_extents", "Extents that are known in memory."),
         Gauge("fastcache_leases", "Objects, by the names they are asked for, that the hit branch may answer."),
         Gauge("fastcache_lease_memory_bytes", "Bodies of small objects kept in memory for the hit branch."),
         Gauge("fastcache_leased_files", "Cache files kept open for the hit branch."),

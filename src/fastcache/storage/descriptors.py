@@ -123,6 +123,8 @@ class Descriptors:
         for extent in extents:
             extent.closing -= 1
             self._released(extent)
+            if extent.fd < 0:
+                extent.header = None  # of a large extent it is larger than all else that is known of it
 
     async def close(self) -> None:
         """Close what is idle. Descriptors in use stay open: their readers still send from them."""

@@ -18,6 +18,8 @@ SMALL_SHARE = 10
 MOST_USES = 3
 NONE, SMALL, MAIN = 0, 1, 2
 AGE_CLASSES = 24
+MOST_LEFT = 1000
+"""Extents that were taken out of a queue and hold their places, before half of a queue may be such."""
 
 
 class ColdObjects:
@@ -48,6 +50,11 @@ class ColdObjects:
             self._class_of[digest] = place
         self._classes[place][digest] = None
 
+    def used(self, digest: bytes) -> None:
+        """An object was used, if it is here."""
+        if size := self.take(digest):
+            self.add(digest, size, 0.0)
+
     def take(self, digest: bytes) -> int:
         """Forget an object; its bytes, 0 when it is not here."""
         size = self._bytes.pop(digest, 0)
@@ -67,6 +74,8 @@ class EvictionQueues:
     def __init__(self, ghosts: int = 100_000) -> None:
         self._small: deque[Extent] = deque()
         self._main: deque[Extent] = deque()
+        self._left = 0
+        """Extents that are in a queue still and belong to none."""
         self._small_bytes = 0
         self._main_bytes = 0
         self._ghosts: OrderedDict[tuple[bytes, int], None] = OrderedDict()
@@ -74,6 +83,11 @@ class EvictionQueues:
 
     def __len__(self) -> int:
         return len(self._small) + len(self._main)
+
+    @property
+    def extents(self) -> int:
+        """How many are in the queues for good reason: the extents that are known in memory."""
+        return len(self) - self._left
 
     def add(self, extent: Extent) -> None:
         key = (extent.digest, extent.start)
@@ -96,11 +110,22 @@ class EvictionQueues:
 
     def remove(self, extent: Extent) -> None:
         """Stop counting an extent that was doomed; its place in the queue empties itself when it is met."""
+        if extent.queue == NONE:
+            return
         if extent.queue == SMALL:
             self._small_bytes -= extent.size
-        elif extent.queue == MAIN:
+        else:
             self._main_bytes -= extent.size
         extent.queue = NONE
+        self._left += 1
+        if self._left > MOST_LEFT and 2 * self._left > len(self):
+            self._drop_left()
+
+    def _drop_left(self) -> None:
+        """Where nothing has to be evicted, nobody meets them."""
+        self._small = deque(extent for extent in self._small if extent.queue == SMALL)
+        self._main = deque(extent for extent in self._main if extent.queue == MAIN)
+        self._left = 0
 
     def pick(self, wanted: int, steps: int) -> list[Extent]:
         """Extents of at least ``wanted`` bytes in all, or what ``steps`` looks at the queues turned up."""
@@ -123,6 +148,7 @@ class EvictionQueues:
     def _pick_small(self) -> Extent | None:
         extent = self._small.popleft()
         if extent.queue != SMALL:
+            self._left -= 1
             return None
         self._small_bytes -= extent.size
         if extent.frequency > 0 or extent.is_read:
@@ -138,6 +164,7 @@ class EvictionQueues:
     def _pick_main(self) -> Extent | None:
         extent = self._main.popleft()
         if extent.queue != MAIN:
+            self._left -= 1
             return None
         if extent.frequency > 0 or extent.is_read:
             extent.frequency = max(0, extent.frequency - 1)
@@ -149,10 +176,24 @@ class EvictionQueues:
 
 
 class Unqueued(EvictionQueues):
-    """For a store whose extents are evicted by somebody else."""
+    """For a store whose extents are evicted by somebody else: they are counted only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    @property
+    def extents(self) -> int:
+        return self._count
 
     def add(self, extent: Extent) -> None:
-        return None
+        extent.queue = MAIN
+        self._count += 1
 
     def add_known(self, extent: Extent) -> None:
-        return None
+        self.add(extent)
+
+    def remove(self, extent: Extent) -> None:
+        if extent.queue != NONE:
+            extent.queue = NONE
+            self._count -= 1

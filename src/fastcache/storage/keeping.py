@@ -14,7 +14,6 @@ from fastcache.errors import StorageError
 from fastcache.model import Interval
 from fastcache.storage import recovery
 from fastcache.storage.directory import CacheDirectory
-from fastcache.storage.entry import Entry
 from fastcache.storage.io_threads import IoThreads
 from fastcache.storage.metrics import StoreCounter, StoreMetrics
 from fastcache.storage.reports import LONGEST, Report, parse
@@ -127,23 +126,24 @@ class Keeping(Store):
 
     async def _take(self, report: Report) -> None:
         for digest, start in report.used:
-            entry = self._entries.get(digest)
-            if entry is not None:
-                for extent in entry.extents.cover(Interval(start, start + 1)) or ():
-                    extent.used()
+            self._used(digest, start)
         if report.room:
             self._space.note_disk_full(report.room)
         await asyncio.gather(*(self._read_again(digest) for digest in report.changed))
         if self._memory.get(report.place, Cell.INCARNATION) == report.incarnation:
             self._memory.set(report.place, Cell.ACKNOWLEDGED, report.sequence)
 
-    async def _read_again(self, digest: bytes) -> None:
+    def _used(self, digest: bytes, start: int) -> None:
         entry = self._entries.get(digest)
         if entry is None:
-            self._forget_some()
-            entry = self._entries[digest] = Entry(_Filed(digest))
-        else:
-            self._entries.move_to_end(digest)
+            self._disk.cold.used(digest)
+            return
+        self._entries.move_to_end(digest)
+        for extent in entry.extents.cover(Interval(start, start + 1)) or ():
+            extent.used()
+
+    async def _read_again(self, digest: bytes) -> None:
+        entry = self._known.entry(_Filed(digest))
         entry.users += 1
         try:
             while not self._io.available:  # noqa: ASYNC110 - a breaker that closes with time alone

@@ -17,7 +17,8 @@ class StoreSettings:
     directory: Path
     capacity: int
     io_threads: int = 4
-    max_objects_in_memory: int = 200_000
+    index_memory: int = 512 << 20
+    """What is known of objects in memory, as ``storage.known`` estimates it."""
     write_behind_limit: int = 64 << 20
     durability: Literal["none", "fsync"] = "none"
     idle_descriptors: int = 1024
@@ -38,6 +39,7 @@ class StoreStats:
     capacity: int
     used: int
     objects_in_memory: int
+    extents_in_memory: int
     objects_on_disk_only: int
     fills: int
     idle_descriptors: int

@@ -18,6 +18,7 @@ from fastcache.storage.evictor import Evictor
 from fastcache.storage.files import Files
 from fastcache.storage.fills import Fills
 from fastcache.storage.io_threads import IoThreads
+from fastcache.storage.known import KnownObjects
 from fastcache.storage.metrics import NoMetrics, StoreCounter, StoreMetrics
 from fastcache.storage.pins import Pins
 from fastcache.storage.reader import RangeReader
@@ -62,12 +63,12 @@ class Store:
         self._disk = ObjectDisk(io, files, self._space, self._descriptors, fences, metrics, share)
         self._evictor = Evictor(self._disk)
         self._entries = self._disk.entries
+        self._known = KnownObjects(self._disk, self._evictor, settings.index_memory)
         self._loading: dict[bytes, asyncio.Task[object]] = {}
         self._fills = Fills(self._disk, settings)
-        self._forgotten_sent = 0
         self._scan: asyncio.Task[object] | None = None
         self._scanner = Scanner(self._disk, clock)
-        self.staging = Staging(self._disk, settings, self._entry)
+        self.staging = Staging(self._disk, settings, self._known.entry)
         self.uploads = Uploads(self._disk, self.staging, clock, settings.upload_expiry)
         self._closed = False
 
@@ -117,8 +118,8 @@ class Store:
 
     def stats(self) -> StoreStats:
         return StoreStats(
-            self.settings.capacity, self._space.used, len(self._entries), len(self._disk.cold), len(self._fills),
-            self._descriptors.idle, self._scanner.finished, self._io.available,
+            self.settings.capacity, self._space.used, len(self._entries), self._disk.queues.extents,
+            len(self._disk.cold), len(self._fills), self._descriptors.idle, self._scanner.finished, self._io.available,
         )  # fmt: skip
 
     # -- looking up
@@ -141,7 +142,7 @@ class Store:
             return known
         if not self._io.available or self._closed:
             return Entry(oid)
-        entry = self._entry(oid)
+        entry = self._known.entry(oid)
         await self.refresh(entry)
         return entry if entry.loaded else Entry(oid)
 
@@ -169,31 +170,6 @@ class Store:
         finally:
             del self._loading[entry.object_id.digest]
 
-    def _entry(self, oid: Identity) -> Entry:
-        entry = self._entries.get(oid.digest)
-        if entry is None:
-            self._forget_some()
-            # An answer older than what was forgotten might be older than the object's last head.
-            entry = self._entries[oid.digest] = Entry(oid, self._forgotten_sent)
-        else:
-            self._entries.move_to_end(oid.digest)
-        return entry
-
-    def _forget_some(self) -> None:
-        for _ in range(8):
-            if len(self._entries) < self.settings.max_objects_in_memory:
-                return
-            digest, entry = next(iter(self._entries.items()))
-            in_use = entry.users or entry.doomed or entry.leases or self._disk.locks.is_held(digest)
-            # The mark on the disk says it as well; of what is not there, nothing has to be said.
-            told = not entry.voided or entry.void_on_disk or (entry.loaded and not entry.on_disk)
-            if in_use or not told:
-                self._entries.move_to_end(digest)
-                continue
-            del self._entries[digest]
-            self._forgotten_sent = max(self._forgotten_sent, entry.sent)
-            self._evictor.forget(entry)
-
     # -- heads
 
     def publish_head(
@@ -205,7 +181,7 @@ class Store:
         ``sent`` is the number of the origin request that brought it: an answer to an earlier one than the last taken
         is refused unless it is of the current generation, and so is one asked for under a fence raised since.
         """
-        entry = self._entry(oid)
+        entry = self._known.entry(oid)
         current = entry.is_generation(record.generation.tag)
         outdated, late = not self._fences.is_current(oid, token), sent < entry.sent
         if (outdated or late) and not current:
@@ -266,7 +242,7 @@ class Store:
 
     def _unpublish(self, oid: ObjectId) -> asyncio.Task[object] | None:
         """The same for one in memory; what marks it on the disk, where that is to be waited for."""
-        entry = self._entry(oid)
+        entry = self._known.entry(oid)
         marked = entry.voided and entry.void_on_disk
         entry.validation = None
         entry.voided = True
@@ -287,7 +263,7 @@ class Store:
 
     def drop(self, oid: Identity) -> None:
         """The origin has another generation, or none: forget head and extents, remove the files in the background."""
-        entry = self._entry(oid)
+        entry = self._known.entry(oid)
         dropped, entry.head = entry.head, None
         entry.validation = None
         self._disk.doom(entry, entry.extents.clear())
@@ -395,4 +371,4 @@ class Store:
         if self._closed or not self._io.available:
             self._metrics.count(StoreCounter.REFUSED_FILLS)
             return None
-        return self._fills.begin(self._entry(oid), record.generation, token, interval)
+        return self._fills.begin(self._known.entry(oid), record.generation, token, interval)
