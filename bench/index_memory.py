@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,13 +95,23 @@ def _measured(core: int, behind: Server, directory: Path, keys: Sequence[str], w
         with crowds(cache.address, [1] * connections) as load:
             pieces = asked(cache.address, [_piece(key, 0) for key in keys])
             run(load, [Reading(pieces, once=True)] * connections, None)
-        cache.settle()
+        extents = _extents(admin)
         of_role: dict[str, list[int]] = {}
         for process in json.loads(_told(admin, "/health"))["processes"]:
             of_role.setdefault(process["role"], []).append(private_bytes(process["pid"]))
+        return Known(workers, bound, sorted(of_role["worker"]), of_role["keeper"][0], extents)
+
+
+def _extents(admin: int) -> int:
+    """How many are known, as soon as there are no more of them after a while."""
+    last = -1
+    while True:
         found = _EXTENTS.search(_told(admin, "/metrics"))
         assert found is not None, "a cache says how many extents it knows"
-        return Known(workers, bound, sorted(of_role["worker"]), of_role["keeper"][0], int(float(found[1])))
+        if (now := int(float(found[1]))) == last:
+            return now
+        last = now
+        time.sleep(1.0)
 
 
 def _told(port: int, path: str) -> str:
