@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -45,7 +45,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL for everything in the group ``process`` leads; returns when the leader is gone."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
 
 
 def group_members(process: subprocess.Popen[bytes]) -> list[int]:
@@ -61,6 +61,18 @@ def group_members(process: subprocess.Popen[bytes]) -> list[int]:
     return members
 
 
+@contextlib.contextmanager
+def standing_still(pid: int) -> Iterator[None]:
+    """A process does nothing as long as the block lasts; what is sent to it meanwhile waits in the kernel."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        stat = Path(f"/proc/{pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", 20, f"process {pid} stands still")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, step: float = 0.01) -> None:
     """Return as soon as ``condition()`` is true; ``ProcessError`` when it was not for ``seconds``."""
     deadline = time.monotonic() + seconds
@@ -68,6 +80,15 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, step
         if time.monotonic() > deadline:
             raise ProcessError(f"not within {seconds:g} s: {what}")
         time.sleep(step)
+
+
+@contextlib.contextmanager
+def refusing_port() -> Iterator[int]:
+    """A TCP port of 127.0.0.1 that refuses connections: nobody listens there, and nobody else can as long as the block
+    lasts."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 def free_ports(count: int) -> list[int]:

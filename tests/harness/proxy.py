@@ -39,7 +39,7 @@ class FastcacheProcess:
         *,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        ready_within: float = 30.0,
+        ready_within: float = 60.0,
     ) -> None:
         log_directory.mkdir(parents=True, exist_ok=True)
         self.cache_directory = cache_directory
@@ -117,7 +117,7 @@ class FastcacheProcess:
 
     def wait_until_stored(self) -> None:
         """What passed is in files: no fill runs, and nothing is being committed."""
-        processes.wait_until(lambda: self.metric("fastcache_fills_active") == 0, 30, "all is stored")
+        processes.wait_until(lambda: self.metric("fastcache_fills_active") == 0, 60, "all is stored")
 
     def samples(self) -> Iterator[Sample]:
         with urllib.request.urlopen(f"{self.admin}/metrics", timeout=20) as response:
