@@ -135,7 +135,7 @@ async def read_all(response: Response) -> bytes:
     return bytes(body)
 
 
-async def settled(condition: Callable[[], bool], within: float = 5.0) -> None:
+async def settled(condition: Callable[[], bool], within: float = 30.0) -> None:
     """Wait until ``condition`` holds; it is a failure when it does not become true."""
     deadline = asyncio.get_running_loop().time() + within
     while not condition():

@@ -178,17 +178,21 @@ async def test_more_bytes_than_announced_are_not_taken_for_a_whole_body(body: by
 
 
 async def test_bytes_on_an_idle_connection_are_never_the_next_answer() -> None:
+    first_is_over = asyncio.Event()
+
     async def script(peer: Peer) -> None:
         await peer.answer(sized(b"first"))
         if peer.number == 0:
-            await asyncio.sleep(0.02)  # behind the answer's last byte it would be a surplus of that answer
+            await first_is_over.wait()  # behind the answer's last byte it would be a surplus of that answer
             await peer.send(sized(b"poison"))
             await peer.gone()
         await peer.answer(sized(b"second"))
 
     async with origin(script) as source, pool_for(source) as pool:
         assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"first"
-        await asyncio.sleep(0.05)
+        await settled(lambda: pool.idle_connections == 1)
+        first_is_over.set()
+        await settled(lambda: pool.idle_connections == 0)
         assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"first"
         assert source.accepted == 2
 

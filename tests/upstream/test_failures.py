@@ -6,8 +6,10 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
+from tests.harness.processes import refusing_port
 from tests.upstream.origins import GET, Peer, origin, pool_for, put, read_all, settled, sized
 
 from fastcache.errors import UpstreamConnectError, UpstreamError, UpstreamProtocolError, UpstreamTimeoutError
@@ -17,8 +19,8 @@ from fastcache.upstream.resolver import Address, Resolver
 from fastcache.upstream.settings import UpstreamSettings
 
 SHORT = UpstreamSettings(connect_timeout=0.4, first_byte_timeout=0.2, idle_timeout=0.2)
-LONGER = UpstreamSettings(first_byte_timeout=0.6, idle_timeout=0.6)
-"""For what must *not* time out although all of it takes longer: on a busy machine a step of 0.1 s takes more."""
+LONGER = UpstreamSettings(first_byte_timeout=2.0, idle_timeout=2.0)
+"""For what must *not* time out although all of it takes longer: on a busy machine a step of 0.25 s takes more."""
 
 
 async def silent(peer: Peer) -> None:
@@ -150,7 +152,7 @@ async def test_a_stall_in_the_body() -> None:
         await peer.answer(sized(b"x" * 1000)[:-500])
         await peer.gone()
 
-    async with origin(script) as source, pool_for(source, SHORT) as pool:
+    async with origin(script) as source, pool_for(source, LONGER) as pool:
         response = await pool.request(b"GET", GET, retry_safe=True)
         assert len(await response.read()) == 500
         with pytest.raises(UpstreamTimeoutError):
@@ -162,14 +164,14 @@ async def test_a_stall_in_the_body() -> None:
 
 async def test_a_slow_body_that_makes_progress_is_not_a_stall() -> None:
     async def script(peer: Peer) -> None:
-        answer = sized(b"x" * 8)
-        await peer.answer(answer[:-8])
-        for byte in answer[-8:]:
-            await asyncio.sleep(0.1)
+        answer = sized(b"x" * 9)
+        await peer.answer(answer[:-9])
+        for byte in answer[-9:]:
+            await asyncio.sleep(0.25)
             await peer.send(bytes([byte]))
 
     async with origin(script) as source, pool_for(source, LONGER) as pool:
-        assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"x" * 8
+        assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"x" * 9
 
 
 async def test_an_origin_that_does_not_take_the_body() -> None:
@@ -190,7 +192,7 @@ async def test_an_origin_that_does_not_take_the_body() -> None:
 async def test_no_time_runs_while_the_client_gives_no_body() -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(2):
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(2.1)
             yield b"x"
 
     async def script(peer: Peer) -> None:
@@ -199,7 +201,7 @@ async def test_no_time_runs_while_the_client_gives_no_body() -> None:
         await peer.send(sized(b"stored"))
         await peer.gone()
 
-    async with origin(script) as source, pool_for(source, SHORT) as pool:
+    async with origin(script) as source, pool_for(source, LONGER) as pool:
         response = await pool.request(b"PUT", put(2), body=slow(), content_length=2, retry_safe=False)
         assert await read_all(response) == b"stored"
 
@@ -213,14 +215,14 @@ async def test_no_time_runs_while_our_consumer_is_slow_and_memory_stays_bounded(
             await peer.send(bytes(1 << 20))
         await peer.gone()
 
-    settings = UpstreamSettings(first_byte_timeout=0.2, idle_timeout=0.2, receive_block=block, first_block=block)
+    settings = replace(LONGER, receive_block=block, first_block=block)
     async with origin(script) as source, pool_for(source, settings) as pool:
         response = await pool.request(b"GET", GET, retry_safe=True)
         read = 0
-        for stop in (0, 1 << 20, 30 << 20):
+        for stop in (0, 30 << 20):
             while read < stop:
                 read += len(await response.read())
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(2.1)
             held = response.bytes_received - read
             assert block <= held < 4 * block
         most = 0
@@ -234,9 +236,9 @@ async def test_no_time_runs_while_our_consumer_is_slow_and_memory_stays_bounded(
 async def test_each_informational_answer_starts_the_wait_again() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
-        for _ in range(5):
+        for _ in range(9):
             await peer.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.25)
         await peer.send(sized(b"at last"))
         await peer.gone()
 
@@ -245,13 +247,6 @@ async def test_each_informational_answer_starts_the_wait_again() -> None:
 
 
 # Connecting
-
-
-def closed_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 class BlackHole:
@@ -290,11 +285,12 @@ class Addresses:
 
 
 async def test_connection_refused() -> None:
-    pool = Pool(OriginId("http", "127.0.0.1", closed_port()), UpstreamSettings())
-    with pytest.raises(UpstreamConnectError, match="refused") as raised:
-        await pool.request(b"GET", GET, retry_safe=True)
-    assert not raised.value.sent
-    await pool.close()
+    with refusing_port() as port:
+        pool = Pool(OriginId("http", "127.0.0.1", port), UpstreamSettings())
+        with pytest.raises(UpstreamConnectError, match="refused") as raised:
+            await pool.request(b"GET", GET, retry_safe=True)
+        assert not raised.value.sent
+        await pool.close()
 
 
 async def test_a_black_hole() -> None:
@@ -325,7 +321,7 @@ async def test_closing_the_pool_ends_what_is_still_connecting() -> None:
         pool = Pool(OriginId("http", "127.0.0.1", hole), UpstreamSettings(connect_timeout=60))
         task = asyncio.create_task(pool.request(b"GET", GET, retry_safe=True))
         await asyncio.sleep(0.05)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await pool.close()
             with pytest.raises(UpstreamError, match="closed"):
                 await task
@@ -339,7 +335,7 @@ async def test_closing_the_pool_ends_what_is_still_resolving() -> None:
     pool = Pool(OriginId("http", "slow.invalid", 80), UpstreamSettings(connect_timeout=60), lookup=hangs)
     task = asyncio.create_task(pool.request(b"GET", GET, retry_safe=True))
     await asyncio.sleep(0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await pool.close()
         with pytest.raises(UpstreamError, match="closed"):
             await task
@@ -368,8 +364,9 @@ async def test_the_next_address_is_tried_when_one_is_a_hole_and_one_refuses() ->
         await peer.answer(sized(b"fine", extra=b"Connection: close\r\n"))
 
     async with origin(script) as source:
-        with BlackHole() as hole:
-            pool = Pool(source.id, SHORT, lookup=Addresses(hole, closed_port(), source.id.port))
+        with BlackHole() as hole, refusing_port() as refusing:
+            settings = UpstreamSettings(connect_timeout=3.0)
+            pool = Pool(source.id, settings, lookup=Addresses(hole, refusing, source.id.port))
             assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"fine"
             for _ in range(5):
                 assert await read_all(await pool.request(b"GET", GET, retry_safe=True)) == b"fine"
@@ -588,7 +585,7 @@ async def test_cancelling_whoever_was_just_given_a_connection_passes_it_on() -> 
         await settled(lambda: pool.waiting == 2)
         pool.connection_idle(first)
         second.cancel()
-        assert await asyncio.wait_for(third, 5) is first
+        assert await asyncio.wait_for(third, 30) is first
         pool.connection_idle(first)
         assert (pool.idle_connections, pool._slots) == (1, 0)
 
@@ -611,13 +608,13 @@ async def test_idle_connections_are_closed_after_a_while_and_beyond_a_number() -
         await peer.answer(sized(b"fine"))
         await peer.gone()
 
-    settings = UpstreamSettings(pool_idle=0.2, max_idle=3)
-    async with origin(script) as source, pool_for(source, settings) as pool:
-        responses = await asyncio.gather(*(pool.request(b"GET", GET, retry_safe=True) for _ in range(8)))
-        for response in responses:
-            assert await read_all(response) == b"fine"
-        await settled(lambda: pool.open_connections == pool.idle_connections == 3 and source.open == 3)
-        await settled(lambda: pool.open_connections == pool.idle_connections == 0 and source.open == 0)
+    for pool_idle, left in ((60.0, 3), (0.2, 0)):
+        settings = UpstreamSettings(pool_idle=pool_idle, max_idle=3)
+        async with origin(script) as source, pool_for(source, settings) as pool:
+            responses = await asyncio.gather(*(pool.request(b"GET", GET, retry_safe=True) for _ in range(8)))
+            for response in responses:
+                assert await read_all(response) == b"fine"
+            await settled(lambda: pool.open_connections == pool.idle_connections == source.open == left)  # noqa: B023
 
 
 async def test_an_early_refusal_is_read_although_the_reset_behind_it_fails_our_next_write() -> None:

@@ -40,7 +40,7 @@ async def lent(source: Origin, settings: UpstreamSettings | None = None) -> Asyn
 async def received(connection: Connection, length: int) -> bytes:
     """Read from the socket behind the loop's back."""
     got = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(got) < length:
             with contextlib.suppress(BlockingIOError):
                 got += os.read(connection.fileno(), length - len(got))

@@ -78,13 +78,13 @@ async def test_a_slow_consumer_holds_the_origin_back_under_tls_too(
             await peer.send(bytes(size // 64))
         await peer.gone()
 
-    settings = UpstreamSettings(ca_file=authority.ca_file, receive_block=block, first_block=block, idle_timeout=0.2)
+    settings = UpstreamSettings(ca_file=authority.ca_file, receive_block=block, first_block=block, idle_timeout=2.0)
     async with origin(script, tls=localhost) as source, pool_for(source, settings) as pool:
         response = await pool.request(b"GET", GET, retry_safe=True)
         read = most = 0
         while piece := await response.read():
             if read < 1 << 20:
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.13)
             most = max(most, response.bytes_received - read)
             read += len(piece)
         assert read == size
