@@ -15,7 +15,7 @@ from fastcache._core.sha256 import IMPLEMENTATIONS, hmac_sha256, implementation,
 PATTERN = bytes(range(251)) * 9
 EDGES = (0, 1, 54, 55, 56, 57, 63, 64, 65, 119, 120, 127, 128, 503, 504, 511, 512, 513, 575, 576, 577, 1024, 2048)
 """Around what fills a block, a block with its padding, and all that is gathered before it is compressed."""
-anything = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+anything = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.harness.reactor import until
 
 from fastcache.clock import ManualClock
 from fastcache.errors import ConfigError, CredentialsError
@@ -81,7 +82,7 @@ class Rig:
         self._until = self.clock.boot() + seconds
         self._asleep.clear()
         self._more.set()
-        await asyncio.wait_for(self._asleep.wait(), 30)
+        await asyncio.wait_for(self._asleep.wait(), 100)
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ async def test_a_source_that_does_not_answer_delays_a_start_by_a_bounded_time_on
     with pytest.raises(CredentialsError):
         rig.provider.current()
     rig.issuer.stuck.set()
-    await asyncio.sleep(0.1)
+    await until(lambda: rig.provider.seconds_left() > 0)
     assert rig.provider.current().access_key == b"KEY1"
 
 

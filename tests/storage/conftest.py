@@ -96,7 +96,7 @@ class Bench:
     async def settled(self) -> None:
         """Until everything the store does in the background is done."""
         store = self.store
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 evictor = store._space._evictor
                 busy = {*store._disk._tasks, *store._descriptors._closing, *([evictor] if evictor else [])}
@@ -134,7 +134,7 @@ class Bench:
             reader.close()
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - anything may be waited for
             await asyncio.sleep(0.002)

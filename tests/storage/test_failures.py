@@ -111,7 +111,7 @@ async def test_a_hung_disk_delays_a_lookup_by_a_bounded_time_only(
         for n in range(4):
             assert (await bench.store.lookup(oid(f"k{n}"))).head is None
             await bench.store.unpublish(oid(f"k{n}"))
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 25
         assert bench.store.stats().available
         bench.clock.advance(STUCK_AFTER + 1)
         assert not bench.store.stats().available  # nobody queues up behind it any more
