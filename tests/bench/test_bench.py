@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from bench.objects import BUCKET, asked, create, request, whole_objects
 from bench.report import document
 from bench.servers import Server
 from bench.slow_clients import slow_clients
+from tests.harness.processes import wait_until
 from tests.harness.tools import REPOSITORY
 
 from fastcache._core.latency import Latencies
@@ -33,13 +33,16 @@ def bench(directory: Path, *options: str) -> str:
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=380,
     )
     assert done.returncode == 0, done.stderr
     assert str(directory) not in done.stdout
     assert str(REPOSITORY) not in done.stdout
     return done.stdout
 
+
+pytestmark = pytest.mark.timeout(400)
+"""Of each contender there are several processes to start."""
 
 RATIO = r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)"
 RATIOS = r"(\| " + RATIO + r" ){4}\|"
@@ -86,6 +89,12 @@ def test_slow_clients_are_there_while_others_read(origin: OriginProcess) -> None
         assert 0 < origin.control.body_sent(BUCKET, large.key) < 4 * large.interval.end, "four read, and slowly"
 
 
+def running(module: str) -> bool:
+    """Whether a child of ours runs ``module``."""
+    asked = ["pgrep", "--parent", str(os.getpid()), "--full", module]
+    return subprocess.run(asked, stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def test_slow_clients_that_are_sent_away_measure_nothing(origin: OriginProcess) -> None:
     address = ("127.0.0.1", origin.port)
     (large,) = whole_objects("large", 1, 32 << 20)
@@ -93,8 +102,9 @@ def test_slow_clients_that_are_sent_away_measure_nothing(origin: OriginProcess) 
 
     def measure() -> None:
         with slow_clients(address, request(address, large), 6):
+            assert running("bench.slow_clients")
             assert origin.control.drop_connections() == 6
-            time.sleep(2)
+            wait_until(lambda: not running("bench.slow_clients"), 60, "they are gone")
 
     with pytest.raises(LoadError, match="sent away"):
         measure()

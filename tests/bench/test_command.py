@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.harness.processes import wait_until
 from tests.harness.proxy import FastcacheProcess
 
 from fastcache.cli.main import main
@@ -128,13 +128,11 @@ def test_half_a_credential_is_none(
 
 
 def test_what_was_measured_until_an_interrupt_is_told(bench: Callable[..., Any], origin: OriginProcess) -> None:
-    command = [sys.executable, "-m", "fastcache", "bench", *urls(origin.endpoint), "-d", "60s", "--json"]
+    command = [sys.executable, "-m", "fastcache", "bench", *urls(origin.endpoint), "-d", "600s", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ), text=True) as process:
-        deadline = time.monotonic() + 30
-        while origin.control.requests("GET") < 10 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: origin.control.requests("GET") >= 10, 60, "it measures", step=0.05)
         process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=30)
+        printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     found = json.loads(printed)
     assert found["requests"] >= 1
