@@ -17,7 +17,7 @@ from fastcache.origin.pattern import pattern
 
 KEY = "kept"
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
-WITHIN = 20.0
+WITHIN = 60.0
 """Seconds for what takes milliseconds on an idle machine."""
 
 Remotes = Callable[[int], "Remote"]

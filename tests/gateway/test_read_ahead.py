@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 from tests.gateway.conftest import MODES, PATIENT, Gate, StartGate, upstream_environment
 from tests.gateway.objects import KEY, Remote, Remotes
+from tests.harness.processes import wait_until
 from tests.harness.proxy import FastcacheProcess
 
 from fastcache.origin.process import OriginProcess
@@ -25,14 +29,48 @@ def gate(start_gate: StartGate, origin: OriginProcess) -> Gate:
 
 
 @pytest.fixture
-def remote(gate: Gate) -> Remotes:
-    """``remote(size)``: a new object behind a gateway that reads ahead."""
-    return functools.partial(Remote.make, gate)
+def remote(gate: Gate) -> Iterator[Remotes]:
+    """``remote(size)``: a new object behind a gateway that reads ahead.
+
+    Its scans end with the test. What was fetched ahead of those that rest is counted as wasted after a while, which
+    would be in the middle of another test.
+    """
+    made: list[Remote] = []
+
+    def make(size: int) -> Remote:
+        made.append(Remote.make(gate, size))
+        return made[-1]
+
+    yield make
+    for r in made:
+        r.control.clear_faults()
+        r.gate.raw("PUT", r.target, body=b"the end")
+        r.get((0, 1))
 
 
 def scan(r: Remote, end: int, *, start: int = 0, step: int = STEP, generation: int = 1) -> None:
     for at in range(start, end, step):
         r.check((at, min(at + step, r.size)), generation)
+
+
+def transfers(r: Remote) -> float:
+    """How many have come to their end."""
+    return r.gate.proxy.metric("fastcache_fills_total", outcome="complete")
+
+
+def settle_after(r: Remote, number: float) -> None:
+    """What is fetched ahead is asked for behind an answer: wait for so many transfers, and until they are stored."""
+    wait_until(lambda: transfers(r) >= number, 20, "it was fetched")
+    r.settle()
+
+
+def is_held(r: Remote, name: str) -> bool:
+    """Whether there is a file of this name, or the worker still has it open."""
+    for opened in Path(f"/proc/{r.gate.proxy.worker}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed while we look
+            if fnmatch(os.readlink(opened), f"*/{name}*"):
+                return True
+    return any(r.gate.proxy.cache_directory.rglob(name))
 
 
 def counted(r: Remote, what: str) -> int:
@@ -41,13 +79,14 @@ def counted(r: Remote, what: str) -> int:
 
 def test_two_reads_that_follow_each_other_bring_what_comes_next(remote: Remotes) -> None:
     r = remote(20 * MIB)
+    before = transfers(r)
     scan(r, 2 * STEP)
-    r.settle()
+    settle_after(r, before + 3)
     assert r.asked == [(0, STEP), (STEP, 2 * STEP), (2 * STEP, 4 * STEP)]
     r.control.reset()
     answer = r.check((2 * STEP, 3 * STEP))
     assert answer.get(b"x-cache") == b"HIT"
-    r.settle()
+    settle_after(r, before + 4)
     assert r.asked == [(4 * STEP, 7 * STEP)], "half of the window is read: twice as much from here on"
 
 
@@ -88,11 +127,13 @@ def test_reads_here_and_there_bring_nothing_else(remote: Remotes) -> None:
 def test_parts_side_by_side_bring_nothing_else(remote: Remotes) -> None:
     """A parallel download asks for its parts before those in front of them have come."""
     r = remote(20 * MIB)
-    r.control.settings(latency=0.3)
+    r.control.settings(bandwidth_connection=64 * KIB)
     with ThreadPoolExecutor(8) as pool:
-        for future in [pool.submit(r.check, (at * MIB, (at + 1) * MIB)) for at in range(8)]:
-            future.result()
-    r.control.settings(latency=0)
+        parts = [pool.submit(r.check, (at * MIB, (at + 1) * MIB)) for at in range(8)]
+        wait_until(lambda: len(r.asked) == 8, 20, "all are asked for before one of them has come")
+        r.control.settings(bandwidth_connection=0)
+        for part in parts:
+            part.result()
     r.settle()
     assert r.asked == [(at * MIB, (at + 1) * MIB) for at in range(8)]
 
@@ -130,9 +171,9 @@ def test_a_write_ends_what_is_being_fetched_and_nothing_old_is_left(remote: Remo
 
 def test_a_scan_of_an_object_that_is_overwritten_goes_on_with_the_new_one(remote: Remotes) -> None:
     r = remote(20 * MIB)
-    wasted = counted(r, "wasted")
+    wasted, before = counted(r, "wasted"), transfers(r)
     scan(r, 2 * STEP)
-    r.settle()
+    settle_after(r, before + 3)
     r.control.flip(r.bucket, KEY)
     assert r.get((0, STEP), **{"Cache-Control": "no-cache"}).body == r.content((0, STEP), 2)
     scan(r, r.size, start=STEP, generation=2)
@@ -148,15 +189,18 @@ def test_what_was_evicted_before_its_reader_came_is_counted_and_asked_for_again(
     gate = Gate("own", "none-sign", origin.endpoint, proxy, *own, origin.control.body_sent, origin.control, own)
     r, others = Remote.make(gate, 20 * MIB), Remote.make(gate, 60 * MIB)
     scan(r, 2 * STEP)
-    r.settle()
+    settle_after(r, 3)
     assert r.moved == 4 * STEP
+    fetched_ahead = f"*-{2 * STEP}-{4 * STEP}.ext"
+    assert is_held(r, fetched_ahead)
     for at in range(0, 60, 4):
         others.check((at * MIB, (at + 3) * MIB))
         others.settle()
+    wait_until(lambda: not is_held(r, fetched_ahead), 20, "it was evicted")
     r.control.reset()
     r.check((2 * STEP, 3 * STEP))
     r.settle()
-    assert (2 * STEP, 3 * STEP) in r.asked, "it was not evicted"
+    assert (2 * STEP, 3 * STEP) in r.asked
     assert counted(r, "wasted") == STEP
 
 

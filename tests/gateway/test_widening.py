@@ -80,10 +80,10 @@ def test_neighbours_in_one_block_at_once_are_one_request(remote: Remotes) -> Non
 
 def test_the_bytes_that_were_asked_for_flow_while_the_block_arrives(remote: Remotes) -> None:
     r = remote(4 * MIB)
-    r.control.settings(bandwidth_connection=256 * KIB)
+    r.control.fault("stall", after=64 * KIB, seconds=3600, key=KEY)
     r.check((10 * KIB, 20 * KIB))
     assert r.moved < MIB, "the client waited for the whole block"
-    r.control.settings(bandwidth_connection=0)
+    r.control.drop_connections()
 
 
 def test_of_a_block_that_is_partly_here_only_what_touches_the_read_is_asked_for(remote: Remotes) -> None:
