@@ -297,13 +297,13 @@ async def test_whatever_a_lease_rests_on_ends_it_at_once(embed: Embed, how: str)
 
 
 async def test_a_lease_ends_with_the_ttl_and_is_renewed_by_the_engines_proof(embed: Embed) -> None:
-    async with embed(authorization="none", ttl="1s", head_ttl="1h") as proxy:
+    async with embed(authorization="none", ttl="3s", head_ttl="1h") as proxy:
         hits = proxy.worker.frontend._hits
         assert hits is not None
         client = Client(proxy, hits, *await proxy.connect())
         proxy.origin.control.synthetic("bkt", "o", 4096)
         await warm(client, "o")
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(3.1)
         assert (await client.ask("HEAD", "o", {}))[1]  # its own TTL
         asked = proxy.origin.control.requests()
         answer, by_hit_branch = await client.ask("GET", "o", {})

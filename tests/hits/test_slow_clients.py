@@ -38,7 +38,7 @@ async def read_on(sock: socket.socket, taken: bytearray) -> None:
 @pytest.mark.parametrize(
     ("takes", "limits"),
     [
-        pytest.param(0, {"timeouts_client_stall": "2s", "limits_min_client_rate": "0"}, id="takes nothing"),
+        pytest.param(0, {"timeouts_client_stall": "5s", "limits_min_client_rate": "0"}, id="takes nothing"),
         pytest.param(1000, {"limits_min_client_rate": "100KiB"}, id="drips below the floor"),
     ],
 )
