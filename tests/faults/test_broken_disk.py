@@ -144,7 +144,7 @@ def test_every_third_file_operation_failing_mixes_nothing_up(reader: Start, requ
 def test_a_slow_disk_detaches_the_fill_and_the_client_gets_every_byte(reader: Start, require_tool: Require) -> None:
     """DESIGN section 2, detach: what a throttled write would cost is not the client's to pay."""
     require_tool("strace")
-    r = reader(*NONE, "--fill-window", "1MiB")
+    r = reader(*NONE, "--fill-window", "1MiB", "--fill-detach-after", "100ms")
     size = 24 * MIB
     r.origin.control.synthetic("bkt", "o", size)
     with injected(r, "pwrite64,pwritev,pwritev2:delay_enter=1500000"):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 
 import pytest
-from tests.faults.conftest import MIB, MODES, NONE, Start, wait_until_stored
+from tests.faults.conftest import MIB, MODES, NONE, Start, asked, until_asked, wait_until_stored
 from tests.harness.clients import boto3_client
 from tests.reads.conftest import content
 
@@ -24,15 +24,15 @@ def test_what_leaves_the_cache_between_our_question_and_the_304_is_still_sent(al
         r.origin.control.reset()
         r.origin.control.fault("latency", seconds=1.5, method="GET", key=key)
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(r.get, key)
-            time.sleep(0.3)
+            reading = pool.submit(r.get, key)
+            until_asked(r, "GET", 0)
             for n in range(12):  # twice what fits
                 r.origin.control.synthetic(r.bucket, f"other-{key}-{n}", MIB)
                 r.get(f"other-{key}-{n}")
             for file in r.proxy.cache_directory.rglob("objects/**/*"):
                 if file.is_file():
                     file.unlink()
-            answer = asked.result()
+            answer = reading.result()
         assert (answer.status, answer.body) == (200, content(key, 0, size))
         assert answer.get(b"x-cache") == b"REVALIDATED"
         assert r.body_bytes(key) == 0
@@ -64,9 +64,10 @@ def test_a_slow_read_of_the_old_generation_that_ends_last_does_not_bring_it_back
     r.origin.control.synthetic(r.bucket, "o", MIB)
     r.origin.control.fault("stall", after=MIB // 2, seconds=1.5, method="GET", key="o")
     span = (0, MIB) if range_ is None else (5, 900001)
+    before = asked(r, "GET")
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(r.get, "o", range_)
-        time.sleep(0.4)
+        until_asked(r, "GET", before)
         r.origin.control.flip(r.bucket, "o")
         assert r.get("o", signed={"Cache-Control": "no-cache"}).body == content("o", 0, MIB, 2)
         old = slow.result()
@@ -91,8 +92,9 @@ def test_after_two_overlapping_writes_a_read_is_what_the_origin_holds(
     with ThreadPoolExecutor(2) as pool:
         writes = []
         for body in bodies:
+            before = asked(r, "PUT")
             writes.append(pool.submit(r.get, "o", method="PUT", body=body))
-            time.sleep(0.15)
+            until_asked(r, "PUT", before)
         assert writes[1 - later].result().status == 200
         between = r.get("o")
         assert writes[later].result().status == 200

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import MIB, NONE, Start
+from tests.faults.conftest import MIB, NONE, Start, wait_until_stored
+from tests.harness.processes import wait_until
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import IncompleteResponseError, InvalidResponseError, RawConnection
 from tests.reads.conftest import Reader, content
@@ -73,12 +74,14 @@ def kills(
         proxy = start_fastcache(origin.endpoint, *flags, cache_directory=directory)
         assert not list(directory.glob("fills/*")), "left behind by the life before"
         load = Load(Reader(origin, proxy), seed + number)
+        if number % 2:  # the others may be killed before anything was read
+            wait_until(lambda load=load: load.right > 1 or bool(load.wrong), 60, "something was read")  # type: ignore[misc]
         time.sleep(chance.uniform(0.02, 0.5))
         proxy.kill()
         load.end()
         assert not load.wrong
         right += load.right
-    assert right > count, "nothing was read"
+    assert right >= count, "nothing was read"
     r = Reader(origin, start_fastcache(origin.endpoint, *flags, cache_directory=directory))
     for _ in range(2):
         for key, size in SIZES.items():
@@ -109,9 +112,7 @@ def test_what_was_stored_before_a_kill_is_a_hit_after_it(reader: Start) -> None:
     for key, size in SIZES.items():
         r.origin.control.synthetic("bkt", key, size)
         assert r.get(key).status == 200
-    deadline = time.monotonic() + 20
-    while r.proxy.metric("fastcache_fills_active") and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until_stored(r)
     r.proxy.kill()
     again = reader(*NONE, cache_directory=r.proxy.cache_directory)
     again.origin.control.reset()
@@ -124,15 +125,12 @@ def test_a_fill_killed_in_the_middle_leaves_no_file_in_progress(reader: Start) -
     r = reader(*NONE)
     size = 9 * MIB
     r.origin.control.synthetic("bkt", "o", size)
-    r.origin.control.fault("stall", after=5 * MIB, seconds=60, key="o")
+    r.origin.control.fault("stall", after=5 * MIB, seconds=3600, key="o")
     with RawConnection(r.proxy.endpoint) as connection:
         connection.send(r.request("o"))
         head = connection.read_head()
         connection.read_exactly(5 * MIB, head)
-        deadline = time.monotonic() + 10
-        while not list(r.proxy.cache_directory.glob("fills/*.part")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert list(r.proxy.cache_directory.glob("fills/*.part"))
+        wait_until(lambda: any(r.proxy.cache_directory.glob("fills/*.part")), 20, "it is being stored")
         r.proxy.kill()
     again = reader(*NONE, cache_directory=r.proxy.cache_directory)
     assert not list(r.proxy.cache_directory.glob("fills/*"))

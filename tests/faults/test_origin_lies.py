@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from fastcache.origin.faults import KINDS
 
 SIZE = 60
 """Of the objects that are cut at every byte: small, so that every byte is few."""
+IMPATIENT = ("--timeouts-first-byte", "3s", "--timeouts-origin-idle", "3s")
+"""With an origin that says nothing; not with one that is slow."""
 HEAD = 700
 """More bytes than the head of any answer of the origin: a cut behind its end is one behind the body's last byte."""
 
@@ -58,19 +62,22 @@ def test_a_head_cut_at_any_byte_is_no_hit(shared: Start, mode: tuple[str, ...], 
 
 @MODES
 def test_a_stall_at_any_eighth_byte_ends_by_the_timeout_and_is_no_hit(shared: Start, mode: tuple[str, ...]) -> None:
-    r = shared(*mode, "--timeouts-first-byte", "100ms", "--timeouts-origin-idle", "100ms")
+    r = shared(*mode, *IMPATIENT)
     keys = {f"s{after}-": after for after in (-1, *range(0, SIZE, 8))}
     r.origin.control.synthetic(r.bucket, list(keys), SIZE)
     for key, after in keys.items():
-        r.origin.control.fault("stall", key=key, after=after, seconds=30, count=2)
-        began = time.monotonic()
-        outcome = attempt(r, key)
-        assert time.monotonic() - began < 10
+        r.origin.control.fault("stall", key=key, after=after, seconds=3600, count=2)
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(keys)) as pool:
+        outcomes = dict(zip(keys, pool.map(partial(attempt, r), keys), strict=True))
+    assert time.monotonic() - began < 60
+    r.origin.control.clear_faults()
+    for key, after in keys.items():
+        outcome = outcomes[key]
         assert_told(outcome, content(key, 0, SIZE), key)
         if after == -1:
             assert outcome is not None
             assert outcome.status == 504
-        r.origin.control.clear_faults()
         assert_right(r, key, SIZE, what=key)
 
 
@@ -118,28 +125,35 @@ def test_a_lie_is_over_when_the_origin_tells_the_truth_again(
     shared: Start, mode: tuple[str, ...], range_: str | None
 ) -> None:
     """Cold, and again on top of a warm object: neither bytes, nor size, nor head of the lie answer anybody later."""
-    r = shared(*mode, "--timeouts-origin-idle", "150ms", "--timeouts-first-byte", "150ms")
-    for number, (kind, parameters) in enumerate(LIES):
-        for warm in (False, True):
-            key = f"{kind}-{number}-{warm}-"
-            what = (kind, parameters, "warm" if warm else "cold")
-            r.origin.control.synthetic(r.bucket, key, SIZE)
-            if warm:
-                assert r.get(key).status == 200
-                r.origin.control.flip(r.bucket, key)
-            generation = 2 if warm else 1
-            # Twice: a request sent again, or the rest of an answer asked for, meets the same liar.
-            r.origin.control.fault(kind, key=key, count=2, **parameters)
-            unsigned = {"Cache-Control": "no-cache"} if warm else {}
-            outcome = attempt(r, key, range_, unsigned=unsigned)
-            start, end = (0, SIZE) if range_ is None or kind == "ignore-range" else (10, 40)
-            if kind != "status":
-                assert_told(outcome, content(key, start, end, generation), what)
-            r.origin.control.clear_faults()
-            if mode and warm:
-                # Where nothing could be learnt, the old object may still be served for its TTL.
-                assert r.get(key, unsigned=unsigned).body == content(key, 0, SIZE, generation), what
-            assert_right(r, key, SIZE, generation, what)
+    r = shared(*mode, *IMPATIENT)
+    lies = [
+        (f"{kind}-{number}-{warm}-", kind, parameters, warm)
+        for number, (kind, parameters) in enumerate(LIES)
+        for warm in (False, True)
+    ]
+    fresh = {"Cache-Control": "no-cache"}
+    for key, kind, parameters, warm in lies:
+        r.origin.control.synthetic(r.bucket, key, SIZE)
+        if warm:
+            assert r.get(key).status == 200
+            r.origin.control.flip(r.bucket, key)
+        # Twice: a request sent again, or the rest of an answer asked for, meets the same liar.
+        r.origin.control.fault(kind, key=key, count=2, **parameters)
+    with ThreadPoolExecutor(8) as pool:  # some end by a time limit
+        told = [pool.submit(attempt, r, key, range_, unsigned=fresh if warm else {}) for key, _, _, warm in lies]
+    r.origin.control.clear_faults()
+    for (key, kind, parameters, warm), outcome in zip(lies, told, strict=True):
+        what = (kind, parameters, "warm" if warm else "cold")
+        generation = 2 if warm else 1
+        start, end = (0, SIZE) if range_ is None or kind == "ignore-range" else (10, 40)
+        if kind != "status":
+            assert_told(outcome.result(), content(key, start, end, generation), what)
+        else:
+            outcome.result()
+        if mode and warm:
+            # Where nothing could be learnt, the old object may still be served for its TTL.
+            assert r.get(key, unsigned=fresh).body == content(key, 0, SIZE, generation), what
+        assert_right(r, key, SIZE, generation, what)
 
 
 def test_a_304_that_nobody_caused_and_one_with_junk_headers_change_no_later_answer(shared: Start) -> None:
@@ -192,13 +206,12 @@ def test_the_rest_of_a_cut_answer_never_comes_from_another_generation(shared: St
     r = shared(*NONE)
     size = 4 * MIB
     r.origin.control.synthetic(r.bucket, "o", size)
-    r.origin.control.settings(bandwidth_connection=4 * MIB)
+    r.origin.control.fault("stall", after=MIB, seconds=3600, key="o")
     with RawConnection(r.proxy.endpoint) as connection:
         connection.send(r.request("o"))
         head = connection.read_head()
         begin = connection.read_exactly(MIB, head)
         r.origin.control.flip(r.bucket, "o")
-        r.origin.control.settings(bandwidth_connection=0)
         r.origin.control.drop_connections()
         with pytest.raises(AssertionError, match="inside an answer"):
             connection.read_exactly(size - MIB, head, begin)

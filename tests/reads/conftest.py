@@ -66,8 +66,9 @@ class Reader:
 
 
 Start = Callable[..., Reader]
-STORED = ("--fill-detach-after", "60s")
-"""How fast this machine's disk is at the moment is not what is tested: what is read is stored."""
+STORED = ("--fill-detach-after", "60s", "--fill-follow-wait", "30s")
+"""How fast this machine's disk is at the moment, and the origin, is not what is tested: what is read is stored, and who
+comes while that is going on waits for it."""
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def alone(origin: OriginProcess, start_fastcache: Callable[..., FastcacheProcess
 
     def start(*flags: str, **options: Any) -> Reader:
         origin.control.bucket("bkt")
-        return Reader(origin, start_fastcache(origin.endpoint, *flags, **options))
+        return Reader(origin, start_fastcache(origin.endpoint, *STORED, *flags, **options))
 
     return start
 

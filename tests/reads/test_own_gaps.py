@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from tests.conftest import attach_log
 from tests.gateway.conftest import Key, upstream_environment, write_keys
 from tests.harness.clients import boto3_client
 from tests.harness.origin import make_clean, running_origin
+from tests.harness.processes import wait_until
 from tests.harness.proxy import SharedProxies
 from tests.harness.raw import RawResponse
 from tests.reads.conftest import STORED, Reader, Start, content
@@ -159,11 +159,10 @@ def test_a_304_that_names_another_generation_is_no_proof_and_causes_no_request_o
 def test_an_object_that_is_overwritten_after_the_proof_is_asked_for_again_by_the_client(start: Start) -> None:
     r = start()
     warm(r, (0, 3 * MIB))
-    r.origin.control.fault("latency", count=1, seconds=2.0)
+    r.origin.control.fault("latency", count=1, seconds=4.0)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(r.get, "o", f"bytes=0-{4 * MIB - 1}")
-        while not r.origin.control.requests():
-            time.sleep(0.01)
+        wait_until(lambda: r.origin.control.requests() == 1, 20, "the client's own request has its answer")
         r.origin.control.flip(r.bucket, "o")
         answer = reading.result(60)
     assert (answer.status, answer.body) == (206, content("o", 0, 4 * MIB, generation=2))
