@@ -65,7 +65,7 @@ def test_a_refused_head_request_has_no_body(front: Front) -> None:
 def test_slow_clients_are_cut_off_each_in_its_own_time(start_front: StartFront) -> None:
     """A dripped head, a head that stops, an idle connection, a body that stops, a reader that stops: all at once."""
     front = start_front(
-        *("--timeouts-head", "1s", "--timeouts-keep-alive", "2s", "--timeouts-client-stall", "2s"),
+        *("--timeouts-head", "1s", "--timeouts-keep-alive", "5s", "--timeouts-client-stall", "2s"),
         *("--authorization", "none"),
     )
     size = 64 * MIB
@@ -109,7 +109,7 @@ def test_slow_clients_are_cut_off_each_in_its_own_time(start_front: StartFront) 
         with pytest.raises(IncompleteResponseError):
             sending.read_response(b"PUT")
         # What the kernel had taken can still be read (and counts as taken once); then the reset, never a clean end.
-        wait(max(0.0, 6 - (time.monotonic() - started)))
+        front.until(lambda: front.proxy.metric("fastcache_open_connections") == 0, "all are cut off")
         with pytest.raises(IncompleteResponseError) as cut:
             reading.read_exactly(size, head)
         assert len(cut.value.body) < size
@@ -119,19 +119,19 @@ def test_slow_clients_are_cut_off_each_in_its_own_time(start_front: StartFront) 
 
 
 def test_patience_is_counted_from_progress_not_from_the_start(start_front: StartFront) -> None:
-    front = start_front(*(f"--timeouts-{what}=2500ms" for what in ("head", "client-stall", "keep-alive")))
+    front = start_front(*(f"--timeouts-{what}=4s" for what in ("head", "client-stall", "keep-alive")))
     front.origin.control.synthetic("bkt", "o", 16 * MIB)
     with front.connect() as sending, front.connect() as reading:
-        sending.send(front.request("up", b"Content-Length: 8", method=b"PUT"))
+        sending.send(front.request("up", b"Content-Length: 9", method=b"PUT"))
         reading.send(front.request("o"))
         head = reading.read_head()
         received = b""
-        for n in range(8):
+        for n in range(9):
             sending.send(b"%d" % n)
             received += reading.read_exactly(MIB, head)
             wait(0.5)
         assert sending.read_response(b"PUT").status == 200
-        assert received + reading.read_exactly(8 * MIB) == content("o", 0, 16 * MIB)
+        assert received + reading.read_exactly(7 * MIB) == content("o", 0, 16 * MIB)
 
 
 @pytest.mark.parametrize("size", [100_000, 3 * MIB, 40 * MIB])
@@ -244,9 +244,9 @@ def test_a_client_that_ends_its_side_behind_a_whole_request_is_answered(front: F
 def test_a_client_that_left_for_good_is_not_waited_for(front: Front) -> None:
     """A FIN may be a half-close, so it is given a few seconds; not as many as the origin takes."""
     front.origin.control.synthetic("bkt", "left", 10)
-    front.origin.control.fault("latency", seconds=40, key="left")
+    front.origin.control.fault("latency", seconds=3600, key="left")
     connection = front.connect()
     connection.send(front.request("left"))
-    front.until(lambda: front.proxy.metric("fastcache_origin_pool_connections") > 0, "the origin was asked")
+    front.until(lambda: front.origin.control.requests() == 1, "the origin was asked")
     connection.close()
-    front.until(lambda: front.proxy.metric("fastcache_open_connections") == 0, "the connection was given up", 15)
+    front.until(lambda: front.proxy.metric("fastcache_open_connections") == 0, "the connection was given up", 50)

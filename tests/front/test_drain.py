@@ -21,7 +21,7 @@ StartFront = Callable[..., Front]
 
 def health(front: Front) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"{front.proxy.admin}/health", timeout=10) as response:
+        with urllib.request.urlopen(f"{front.proxy.admin}/health", timeout=20) as response:
             return response.status, json.load(response)["status"]
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)["status"]
@@ -39,7 +39,7 @@ def test_a_transfer_in_flight_finishes_before_the_process_ends_with_0(start_fron
     front = start_front("--authorization", "none")
     size = 8 * MIB
     front.origin.control.synthetic("bkt", ["long", "o"], size)
-    front.origin.control.settings(bandwidth_connection=4 * MIB)
+    front.origin.control.settings(bandwidth_connection=MIB // 8)
     assert health(front) == (200, "ok")
     with front.connect() as busy, front.connect() as idle, front.connect() as fresh, front.connect() as typing:
         idle.send(front.request("o", b"Range: bytes=0-0"))
@@ -59,6 +59,7 @@ def test_a_transfer_in_flight_finishes_before_the_process_ends_with_0(start_fron
         assert (response.status, response.body) == (206, content("o", 0, 10))
         assert response.get(b"connection") == b"close"
         typing.expect_close()
+        front.origin.control.settings(bandwidth_connection=0)
         assert busy.read_exactly(size, head) == content("long", 0, size)
         busy.expect_close()  # the request pipelined behind it is for another instance
     front.proxy.stop(within=10)

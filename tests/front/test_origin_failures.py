@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -45,18 +46,19 @@ def check_error(response: RawResponse, status: int, code: str, method: bytes) ->
 
 @MODES
 def test_an_origin_that_refuses_connections_is_502(start_front: StartFront, flags: tuple[str, ...]) -> None:
-    (port,) = processes.free_ports(1)
-    front = start_front(*flags, endpoint=f"http://127.0.0.1:{port}")
-    with front.connect() as connection:
-        for method in (b"GET", b"HEAD", b"OPTIONS", b"DELETE", b"PUT"):
-            connection.send(front.request("o", method=method))
-            check_error(connection.read_response(method), 502, "BadGateway", method)
-    # An upload is answered too; what is left of its body is not waited for.
-    with front.connect() as connection:
-        connection.send(front.request("o", b"Content-Length: 1000000", method=b"PUT") + b"x" * 1000)
-        check_error(connection.read_response(b"PUT"), 502, "BadGateway", b"PUT")
+    with processes.refusing_port() as port:
+        front = start_front(*flags, endpoint=f"http://127.0.0.1:{port}")
+        with front.connect() as connection:
+            for method in (b"GET", b"HEAD", b"OPTIONS", b"DELETE", b"PUT"):
+                connection.send(front.request("o", method=method))
+                check_error(connection.read_response(method), 502, "BadGateway", method)
+        # An upload is answered too; what is left of its body is not waited for.
+        with front.connect() as connection:
+            connection.send(front.request("o", b"Content-Length: 1000000", method=b"PUT") + b"x" * 1000)
+            check_error(connection.read_response(b"PUT"), 502, "BadGateway", b"PUT")
     assert front.proxy.metric("fastcache_origin_errors_total", kind="connect") == 6
-    assert front.proxy.metric("fastcache_requests_total", status="502", result="ERROR") == 6
+    counted = partial(front.proxy.metric, "fastcache_requests_total", status="502", result="ERROR")
+    front.until(lambda: counted() == 6, "each is counted when it is over")
 
 
 @MODES
@@ -69,7 +71,7 @@ def test_an_origin_that_never_answers_is_504_in_time(
             started = time.monotonic()
             connection.send(front.request("o", method=method))
             check_error(connection.read_response(method), 504, "GatewayTimeout", method)
-            assert 0.25 < time.monotonic() - started < 10
+            assert 0.25 < time.monotonic() - started < 20
     assert front.proxy.metric("fastcache_origin_errors_total", kind="timeout") == 3
 
 
@@ -110,7 +112,7 @@ def test_an_answer_that_is_none_is_502(start_front: StartFront, scripted: Script
 def test_a_body_that_is_cut_by_the_origin_is_never_ended_cleanly(
     start_front: StartFront, flags: tuple[str, ...]
 ) -> None:
-    front = start_front(*flags, "--timeouts-origin-idle", "300ms")
+    front = start_front(*flags, "--timeouts-origin-idle", "1s")
     front.origin.control.synthetic("bkt", ["cut", "stalls", "chunks"], MIB)
     for key, fault in (("cut", {"kind": "cut-body"}), ("stalls", {"kind": "stall"}), ("chunks", {"kind": "cut-body"})):
         front.origin.control.fault(fault["kind"], after=300_000, key=key, count=-1)

@@ -65,8 +65,8 @@ def test_surplus_connections_that_say_nothing_make_room_for_others(start_front: 
 def test_requests_beyond_the_limit_are_told_to_slow_down_and_keep_their_connection(start_front: StartFront) -> None:
     front = start_front("--limits-max-requests-in-flight", "2")
     control = front.origin.control
-    control.synthetic("bkt", ["slow-1", "slow-2", "o"], 100)
-    control.fault("latency", seconds=1.0, key="slow", count=-1)
+    control.synthetic("bkt", ["slow-1", "slow-2", "o"], 1000)
+    control.settings(bandwidth_connection=10)
     with front.connect() as one, front.connect() as two, front.connect() as three, front.connect() as four:
         one.send(front.request("slow-1"))
         two.send(front.request("slow-2"))
@@ -80,8 +80,10 @@ def test_requests_beyond_the_limit_are_told_to_slow_down_and_keep_their_connecti
         response = four.read_response(b"PUT")
         check_slow_down(response)
         assert response.get(b"connection") == b"close"
-        assert one.read_response().body == content("slow-1", 0, 100)
-        assert two.read_response().body == content("slow-2", 0, 100)
+        control.settings(bandwidth_connection=0)
+        assert one.read_response().body == content("slow-1", 0, 1000)
+        assert two.read_response().body == content("slow-2", 0, 1000)
+        front.until(lambda: front.proxy.metric("fastcache_requests_total", status="200") == 2, "both permits are back")
         three.send(front.request("o"))
         assert three.read_response().status == 200
     assert front.proxy.metric("fastcache_refused_total", reason="requests") == 4
@@ -97,6 +99,7 @@ def test_the_permit_is_held_to_the_end_of_the_body(start_front: StartFront) -> N
         other.send(front.request("large"))
         check_slow_down(other.read_response())
         reading.read_exactly(24 * MIB, head)
+        front.until(lambda: front.proxy.metric("fastcache_requests_total", status="200") == 1, "its permit is back")
         other.send(front.request("o", b"Range: bytes=0-0"))
         assert other.read_response().status == 404
 

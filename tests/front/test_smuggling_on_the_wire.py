@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from tests.front.conftest import Front, content, wait
+from tests.front.conftest import Front, content
 from tests.harness.raw import RawConnection
 from tests.protocol.test_smuggling import REFUSED
 
@@ -106,7 +106,8 @@ def test_an_answer_of_the_origin_cannot_answer_the_next_request(front: Front) ->
     with front.connect() as connection:
         connection.send(front.request("one"))
         assert connection.read_response().body == content("one", 0, 10)
-        wait(0.2)
+        log = front.origin.control.log
+        front.until(lambda: all(entry["complete"] for entry in log()), "what follows is sent too")
         connection.send(front.request("two"))
         assert connection.read_response().body == content("two", 0, 10)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,15 @@ def test_each_request_has_its_line_in_the_access_log(start_front: StartFront, tm
     front = start_front(*PLAIN, "--access-log", mode, "--access-log-file", str(path))
     answers = run_sequence(front)
     rows = wanted(mode)
-    lines = access_lines(front, path, len(rows))
+    # Those of the hit branch come a moment later than the engine's.
+    lines = {(line[8], line[9], line[26]): line for line in access_lines(front, path, len(rows))}
     by_request = {(row[0], row[1], row[2]): answer for row, answer in zip(SEQUENCE, answers, strict=True)}
-    for (method, key, fields, status, result), line in zip(rows, lines, strict=True):
+    for method, key, fields, status, result in rows:
         answer = by_request[method, key, fields]
-        _, bucket, _, remote, _, request_id, operation, logged_key, request, logged_status, code, sent = line[:12]
+        line = lines.pop((f'"{method.decode()} /bkt/{key} HTTP/1.1"', str(status), result))
+        _, bucket, _, remote, _, request_id, operation, logged_key, _, _, code, sent = line[:12]
         assert remote == "127.0.0.1"
-        assert request == f'"{method.decode()} /bkt/{key} HTTP/1.1"'
-        assert logged_status == str(status)
         assert sent == (str(len(answer.body)) if answer.body else "-")
-        assert line[26] == result
         if key == "unknown-host":
             assert (bucket, logged_key, code) == ("-", "-", "InvalidRequest")
             assert request_id.encode() == answer.get(b"x-amz-request-id")
@@ -134,16 +134,16 @@ def test_the_metrics_of_a_known_sequence_are_exactly_its_numbers(start_front: St
 
 def test_clients_that_leave_and_heads_that_are_none_are_counted(start_front: StartFront) -> None:
     front = start_front("--timeouts-head", "300ms", "--limits-max-connections", "50")
-    front.origin.control.fault("latency", seconds=2, key="late", count=-1)
+    front.origin.control.fault("latency", seconds=3600, key="late", count=-1)
     with front.connect() as gone, front.connect() as slow:
         gone.send(front.request("late"))
         slow.send(b"GET /")
         assert slow.read_response().status == 408
         gone.reset()
     assert exchange(front.proxy.endpoint, b"GET / HTTP/1.1\r\nbad\r\n\r\n").status == 400
-    front.until(lambda: front.proxy.metric("fastcache_requests_total", status="499") == 1, "the one that left")
-    assert front.proxy.metric("fastcache_requests_total", status="408", result="ERROR") == 1
-    assert front.proxy.metric("fastcache_requests_total", status="400", result="ERROR") == 1
+    for status in ("499", "408", "400"):
+        counted = partial(front.proxy.metric, "fastcache_requests_total", status=status, result="ERROR")
+        front.until(lambda counted=counted: counted() == 1, f"{status} is counted")  # type: ignore[misc]
     assert front.proxy.metric("fastcache_refused_total", reason="head") == 1
     front.until(lambda: front.proxy.metric("fastcache_client_connections_closed_total") == 3, "all are counted")
     assert front.proxy.metric("fastcache_client_connections_opened_total") == 3
@@ -160,8 +160,7 @@ def test_no_secret_of_a_request_is_told_anywhere(
     """Presigned URLs, Authorization and session tokens, on requests that succeed, fail, are malformed or time out."""
     account = AccountSpec("AKIACANARYCANARY1234", SECRET, TOKEN)
     path = tmp_path / "access.log"
-    (closed,) = processes.free_ports(1)
-    with running_origin(accounts=(account,)) as origin:
+    with processes.refusing_port() as closed, running_origin(accounts=(account,)) as origin:
         flags = ("--log-level", "debug", "--log-format", log_format, "--access-log", "all", "--timeouts-head", "300ms")
         origin.control.bucket("bkt")
         origin.control.synthetic("bkt", "o", 1000)
@@ -196,7 +195,7 @@ def test_no_secret_of_a_request_is_told_anywhere(
                 shown += "".join(f"{name!r}{value!r}" for name, value in response.headers)
             front.until(lambda log=log: log.exists() and log.read_text().count("\n") == 9, "nine lines are logged")
             for page in ("/metrics", "/health", "/"):
-                with urllib.request.urlopen(proxy.admin + page, timeout=10) as answer:
+                with urllib.request.urlopen(proxy.admin + page, timeout=20) as answer:
                     shown += answer.read().decode()
             proxy.stop()
             shown += log.read_text() + proxy.stderr.read_text() + proxy.stdout.read_text()
@@ -226,12 +225,13 @@ def test_a_log_line_cannot_be_forged(start_front: StartFront, tmp_path: Path) ->
 
 def test_a_large_transfer_is_logged_with_its_own_bytes(start_front: StartFront, tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    front = start_front("--access-log", "all", "--access-log-file", str(path))
+    front = start_front("--access-log", "all", "--access-log-file", str(path), "--fill-detach-after", "60s")
     front.origin.control.synthetic("bkt", "large", 5 * MIB)
     for _ in range(2):
         with front.connect() as connection:
             connection.send(front.request("large"))
             assert len(connection.read_response().body) == 5 * MIB
+        front.until_idle()
     first, second = access_lines(front, path, 2)
     assert (first[11], first[12], first[26], first[28]) == (str(5 * MIB), "-", "MISS", str(5 * MIB))
     assert (second[11], second[12], second[26], second[28]) == (str(5 * MIB), str(5 * MIB), "REVALIDATED", "-")
