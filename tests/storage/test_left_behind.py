@@ -8,11 +8,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.storage.conftest import MIB, Bench, disk_use, eventually, oid, pattern, record
 from tests.storage.test_shared import BIG, Host, make_host
 
 from fastcache._core.shared import Cell
 from fastcache.model import Interval
+from fastcache.storage import keeping
 from fastcache.storage.keeping import Keeping
 from fastcache.storage.neighbour_fill import NeighbourFill
 from fastcache.storage.shared_store import SharedStore
@@ -22,6 +24,12 @@ from fastcache.storage.writer import FillWriter
 __all__ = ["make_host"]
 
 WRITTEN = 2 * MIB
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_removed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed process had in progress stays as long as a test here lasts."""
+    monkeypatch.setattr(keeping, "_TAKEN_OVER_WITHIN", 600.0)
 
 
 def workers(host: Host, count: int) -> list[Bench]:
