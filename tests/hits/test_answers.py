@@ -71,7 +71,7 @@ TTLS = {"ttl": "1h", "head_ttl": "1h"}
 
 @asynccontextmanager
 async def client_of(embed: Embed, authorization: str = "none", **flags: str) -> AsyncIterator[Client]:
-    flags |= {"authorization": authorization, **(TTLS if authorization == "none" else {})}
+    flags |= {"authorization": authorization, "fill_detach_after": "60s", **(TTLS if authorization == "none" else {})}
     async with embed(**flags) as proxy:
         hits = proxy.worker.frontend._hits
         assert hits is not None

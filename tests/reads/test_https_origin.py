@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.harness.proxy import FastcacheProcess
-from tests.reads.conftest import Reader, content
+from tests.reads.conftest import STORED, Reader, content
 from tests.upstream.certificates import Authority, make_authority
 
 from fastcache.origin.process import OriginProcess, start_origin
@@ -34,7 +34,7 @@ def tls_origin(authority: Authority) -> Iterator[OriginProcess]:
 def test_bytes_come_and_stay_from_an_origin_behind_tls(
     tls_origin: OriginProcess, authority: Authority, start_fastcache: Callable[..., FastcacheProcess]
 ) -> None:
-    proxy = start_fastcache(tls_origin.endpoint, "--ca-file", authority.ca_file)
+    proxy = start_fastcache(tls_origin.endpoint, "--ca-file", authority.ca_file, *STORED)
     reader = Reader(tls_origin, proxy)
     tls_origin.control.synthetic("bkt", "o", 5 * MIB)
     assert reader.get("o").body == content("o", 0, 5 * MIB)

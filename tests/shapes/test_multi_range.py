@@ -108,6 +108,7 @@ def test_a_range_that_cannot_be_read_any_more_resets_the_connection(shapes: Star
     size = 24 << 20
     s.synthetic("o", size, headers={"Content-Type": "text/x"})
     s.get("o")
+    s.proxy.wait_until_stored()
     before = set(s.proxy.cache_directory.rglob("*.ext"))
     field = f"bytes=0-9,100-{size - 2}"
     assert parts(s.get("o", field)) == expected([(0, 10), (100, size - 1)], size)

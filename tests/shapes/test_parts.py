@@ -11,6 +11,7 @@ from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import RawResponse, exchange
 from tests.harness.signing import signed_request
 from tests.harness.swift import SwiftServer
+from tests.reads.conftest import STORED
 from tests.shapes.conftest import MODES, NONE, PART, Shapes, told, x_cache
 
 from fastcache.origin.process import OriginProcess
@@ -111,7 +112,7 @@ def test_where_the_parts_lie_survives_a_restart(
     aws: OriginProcess, start_fastcache: Callable[..., FastcacheProcess]
 ) -> None:
     aws.control.bucket("bkt")
-    s = Shapes(aws, start_fastcache(aws.endpoint), "bkt")
+    s = Shapes(aws, start_fastcache(aws.endpoint, *STORED), "bkt")
     data = s.multipart("o", [PART, 1000])
     for number in (2, 1):
         s.get(f"o?partNumber={number}")
