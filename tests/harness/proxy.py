@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +19,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.harness import processes
 from tests.harness.processes import ProcessError
 
+from fastcache.lifecycle.overview import _PATIENCE as LEFT_OUT_AFTER
+
 _READY = re.compile(r"^listening on (https?://\S+) \(admin (https?://[^\s)]+)\)$", re.MULTILINE)
 
 Sample = tuple[str, dict[str, str], float]
 """Name, labels and value."""
+
+TOLD_WITHIN = 60.0
+"""Seconds in which a process that the machine did not let run for a while has told what it is asked."""
 
 
 class FastcacheProcess:
@@ -89,10 +95,20 @@ class FastcacheProcess:
         assert isinstance(told, dict)
         return told
 
+    def family(self, role: str | None = None) -> list[dict[str, Any]]:
+        """What ``/health`` says of each process, or of those of one role, as soon as all of them answer."""
+        told: list[dict[str, Any]] = []
+
+        def all_answer() -> bool:
+            told[:] = self.health()["processes"]
+            return all(one["state"] != "does not answer" for one in told)
+
+        processes.wait_until(all_answer, TOLD_WITHIN, "every process answers")
+        return [one for one in told if role in (None, one["role"])]
+
     def workers(self) -> dict[int, int]:
         """The process ids of the workers that accept connections, by slot."""
-        processes = [one for one in self.health()["processes"] if one["role"] == "worker" and one["state"] == "ok"]
-        return {one["slot"]: one["pid"] for one in processes}
+        return {one["slot"]: one["pid"] for one in self.family("worker") if one["state"] == "ok"}
 
     @property
     def worker(self) -> int:
@@ -120,9 +136,18 @@ class FastcacheProcess:
         processes.wait_until(lambda: self.metric("fastcache_fills_active") == 0, 60, "all is stored")
 
     def samples(self) -> Iterator[Sample]:
-        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=20) as response:
-            text = response.read().decode()
-        for family in text_string_to_metric_families(text):
+        """What all processes tell. One that takes long is left out of the gauges, which then tell too little: they are
+        asked for again."""
+        told: list[str] = []
+
+        def all_told() -> bool:
+            asked = time.monotonic()
+            with urllib.request.urlopen(f"{self.admin}/metrics", timeout=20) as response:
+                told[:] = [response.read().decode()]
+            return time.monotonic() - asked < LEFT_OUT_AFTER
+
+        processes.wait_until(all_told, TOLD_WITHIN, "every process tells its gauges")
+        for family in text_string_to_metric_families(told[0]):
             for sample in family.samples:
                 yield sample.name, dict(sample.labels), sample.value
 

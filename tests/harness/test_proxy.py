@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness import processes
+from tests.harness import processes, proxy
 from tests.harness.processes import ProcessError
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.tools import REPOSITORY, require_tool
@@ -81,6 +81,38 @@ def test_addresses_come_from_the_ready_line_and_samples_from_metrics(stand_in: S
     assert process.metric("fastcache_requests_total") == 5
     assert process.metric("fastcache_requests_total", result="MISS") == 2
     assert process.metric("fastcache_requests_total", result="PASS") == 0
+    process.stop()
+
+
+def test_processes_that_tell_nothing_for_a_while_are_asked_again(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is left out that the machine does not let run."""
+    monkeypatch.setattr(proxy, "LEFT_OUT_AFTER", 0.5)
+    process = stand_in("""
+        import json
+        asked = []
+
+        class Starved(Handler):
+            def do_GET(self):
+                asked.append(self.path)
+                first = asked.count(self.path) == 1
+                if self.path == "/health":
+                    state = "does not answer" if first else "ok"
+                    body = json.dumps({"processes": [{"role": "worker", "slot": 0, "pid": 7, "state": state}]})
+                else:
+                    time.sleep(0.5 if first else 0)
+                    body = "# TYPE fastcache_up gauge\\n" + ("" if first else "fastcache_up 1.0\\n")
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+        Handler = Starved
+        ready(); until_told()
+    """)
+    assert process.metric("fastcache_up") == 1
+    assert process.workers() == {0: 7}
     process.stop()
 
 

@@ -14,7 +14,7 @@ from fastcache._core.shared import Cell, SharedMemory
 
 
 def open_connections(front: Front) -> list[int]:
-    return [one["connections"] for one in front.proxy.health()["processes"] if one["role"] == "worker"]
+    return [one["connections"] for one in front.proxy.family("worker")]
 
 
 @pytest.mark.parametrize("count", [10, 100])

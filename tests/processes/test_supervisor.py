@@ -28,10 +28,6 @@ from tests.processes.conftest import (
 )
 
 
-def processes_of(front: Front, role: str) -> list[dict[str, object]]:
-    return [one for one in front.proxy.health()["processes"] if one["role"] == role]
-
-
 def test_health_tells_of_every_process(two: Front) -> None:
     told = two.proxy.health()
     assert told["status"] == "ok"
@@ -99,12 +95,12 @@ def test_what_a_worker_stored_before_it_died_is_not_asked_for_again(two: Front) 
 @pytest.mark.parametrize("role", ["keeper", "nursery"])
 def test_the_other_processes_are_replaced_too(two: Front, role: str) -> None:
     if role == "keeper":
-        former = processes_of(two, "keeper")[0]["pid"]
+        former = two.proxy.family("keeper")[0]["pid"]
     else:
         former = next(pid for pid in descendants(two.proxy.pid) if b"nursery" in command_of(pid))
-    kill(int(str(former)))
+    kill(former)
     if role == "keeper":
-        two.until(lambda: processes_of(two, "keeper")[0]["pid"] != former, "there is another keeper")
+        two.until(lambda: two.proxy.family("keeper")[0]["pid"] != former, "there is another keeper")
     else:
         until_logged(two, "the nursery is gone")
     workers = two.proxy.workers()

@@ -50,8 +50,7 @@ def each_worker(r: Reader) -> Iterator[Workers]:
 
 
 def _connections_of(r: Reader) -> dict[int, int]:
-    told = r.proxy.health()["processes"]
-    return {one["slot"]: one["connections"] for one in told if one["role"] == "worker"}
+    return {one["slot"]: one["connections"] for one in r.proxy.family("worker")}
 
 
 def _grown(r: Reader, before: dict[int, int]) -> int:
