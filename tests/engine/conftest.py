@@ -18,6 +18,10 @@ from fastcache.origin.process import OriginProcess
 
 WITHIN = 20.0
 """Seconds for what takes milliseconds on an idle machine."""
+PATIENT = {"fill_detach_after": "60s", "fill_follow_wait": "30s"}
+"""How fast this machine is at the moment is not what is tested: nothing is left unstored or asked for twice."""
+AS_SHIPPED = {"fill_detach_after": "100ms", "fill_follow_wait": "1s"}
+"""For tests of what happens without that patience, or of everything at once."""
 
 
 class Embedded:
@@ -83,7 +87,8 @@ Embed = Callable[..., AbstractAsyncContextManager[Embedded]]
 
 @pytest.fixture
 def embed(origin: OriginProcess, tmp_path: Path) -> Embed:
-    """``async with embed(authorization="none") as proxy``: settings by flag name, underscores for dashes."""
+    """``async with embed(authorization="none") as proxy``: settings by flag name, underscores for dashes, and PATIENT
+    unless they say otherwise."""
 
     @contextlib.asynccontextmanager
     async def start(**flags: str) -> AsyncIterator[Embedded]:
@@ -95,7 +100,7 @@ def embed(origin: OriginProcess, tmp_path: Path) -> Embed:
                 "admin-port": "0",
                 "cache-dir": str(tmp_path / "cache"),
                 "access-log": "off",
-                **{name.replace("_", "-"): value for name, value in flags.items()},
+                **{name.replace("_", "-"): value for name, value in (PATIENT | flags).items()},
             },
             {},
         )

@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 import pytest
-from tests.engine.conftest import WITHIN, Embed, Embedded, read_answer
+from tests.engine.conftest import AS_SHIPPED, WITHIN, Embed, Embedded, read_answer
 
 from fastcache.engine.fill import Fill
 from fastcache.errors import StorageError
@@ -21,7 +21,7 @@ async def test_a_disk_that_does_not_answer_delays_the_end_by_seconds_only(embed:
     released = threading.Event()
     try:
         async with asyncio.timeout(60):
-            async with embed(io_threads="2") as proxy:
+            async with embed(io_threads="2", **AS_SHIPPED) as proxy:
                 store = proxy.worker.ctx.store
                 assert store is not None
                 proxy.origin.control.synthetic("bkt", "o", 64 * MIB)
@@ -50,7 +50,7 @@ async def test_a_disk_that_does_not_answer_delays_no_reader(embed: Embed) -> Non
     """What a reader had taken out of a full window stayed in it when storing was given up: no more was read."""
     size, released = 32 * MIB, threading.Event()
     try:
-        async with embed(io_threads="2") as proxy:
+        async with embed(io_threads="2", **AS_SHIPPED) as proxy:
             store = proxy.worker.ctx.store
             assert store is not None
             proxy.origin.control.synthetic("bkt", "o", size)
@@ -78,7 +78,7 @@ async def test_a_write_that_fails_while_the_window_is_full_holds_no_reader(
         raise StorageError("storing failed: Input/output error")
 
     monkeypatch.setattr(FillWriter, "write", fails_when_it_is_full)
-    async with embed(fill_detach_after="60s") as proxy:
+    async with embed() as proxy:
         proxy.origin.control.synthetic("bkt", "o", size)
         reader, writer = await proxy.connect()
         async with asyncio.timeout(WITHIN):
@@ -117,7 +117,7 @@ async def test_an_interim_answer_is_not_for_http_1_0(embed: Embed) -> None:
         writer.write(head + b"\r\nExpect: 100-continue\r\n\r\n")
         await asyncio.sleep(0.3)
         writer.write(body)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN):
             answer, _ = await read_answer(reader)
         assert answer.startswith(b"HTTP/1.1 200"), answer
         writer.close()

@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from tests.engine.conftest import WITHIN, Embed, Embedded, until
+from tests.engine.conftest import AS_SHIPPED, WITHIN, Embed, Embedded, until
 
 from fastcache.engine.fill import Fill
 from fastcache.origin.pattern import pattern
@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 @pytest.mark.parametrize("authorization", ["none", "revalidate"])
 async def test_a_range_far_ahead_of_a_slow_fill_does_not_wait_for_it(embed: Embed, authorization: str) -> None:
     size = 200 * MIB
-    async with embed(authorization=authorization) as proxy:
+    async with embed(authorization=authorization, **AS_SHIPPED) as proxy:
         proxy.origin.control.synthetic("bkt", "o", size)
         proxy.origin.control.settings(bandwidth_connection=4 * MIB)
         reader, writer = await proxy.connect()
@@ -34,7 +34,7 @@ async def test_a_range_far_ahead_of_a_slow_fill_does_not_wait_for_it(embed: Embe
 
 async def test_followers_of_what_cannot_be_stored_are_released_by_its_head(embed: Embed) -> None:
     """They waited out ``follow_wait`` as long as the leader's body was still being passed on."""
-    async with embed(fill_follow_wait="30s") as proxy:
+    async with embed() as proxy:
         proxy.origin.control.synthetic("bkt", "o", 200 * MIB)
         proxy.origin.control.fault(kind="etag", value="weak", count=-1)
         proxy.origin.control.settings(bandwidth_connection=4 * MIB)
@@ -68,7 +68,7 @@ async def test_a_commit_that_ends_while_a_second_read_looks_for_bytes_leaves_not
 
     monkeypatch.setattr(FillWriter, "finish", finish_slowly)
     monkeypatch.setattr(Fill, "commit_so_far", commit_and_be_forgotten)
-    async with embed(fill_detach_after="20s") as proxy:
+    async with embed() as proxy:
         proxy.origin.control.synthetic("bkt", "o", size)
         for _ in range(2):
             _, body = await proxy.get("o")
@@ -92,7 +92,7 @@ async def test_a_head_that_is_renewed_while_a_read_looks_for_bytes_leaves_nothin
                 await renewed.wait()
         await write(writer, offset, blocks)
 
-    async with embed(fill_detach_after="20s") as proxy:
+    async with embed() as proxy:
 
         async def commit_beside_a_head(fill: Fill, within: float) -> None:
             if fill.ended:
@@ -141,12 +141,7 @@ async def test_readers_of_different_speed_share_one_transfer(embed: Embed, autho
     size = 28 * MIB
     ttl = {"ttl": "60s"} if authorization == "none" else {}
     async with embed(
-        authorization=authorization,
-        cache_size=cache_size,
-        fill_window="512KiB",
-        fill_lead="8MiB",
-        fill_detach_after="20s",
-        **ttl,
+        authorization=authorization, cache_size=cache_size, fill_window="512KiB", fill_lead="8MiB", **ttl
     ) as proxy:
         proxy.origin.control.synthetic("bkt", "o", size)
         proxy.origin.control.settings(bandwidth_connection=60 * MIB)

@@ -11,7 +11,7 @@ import socket
 import struct
 
 import pytest
-from tests.engine.conftest import Embed, Embedded, open_descriptors, read_answer, until
+from tests.engine.conftest import AS_SHIPPED, Embed, Embedded, open_descriptors, read_answer, until
 
 from fastcache.origin.pattern import pattern
 
@@ -95,7 +95,7 @@ async def test_every_counter_is_back_after_clients_left_at_any_moment(
     dice = random.Random(seed)
     gc.collect()
     descriptors = open_descriptors()
-    async with embed(authorization=authorization, cache_size="64MiB", fill_linger="1s") as proxy:
+    async with embed(authorization=authorization, cache_size="64MiB", fill_linger="1s", **AS_SHIPPED) as proxy:
         for key, size in SIZES.items():
             proxy.origin.control.synthetic("bkt", key, size)
         turns = asyncio.Semaphore(12)

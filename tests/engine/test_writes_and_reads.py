@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from tests.engine.conftest import Embed, Embedded, read_answer
+from tests.engine.conftest import AS_SHIPPED, Embed, Embedded, read_answer
 
 KIB = 1024
 STAMP = 8
@@ -100,7 +100,7 @@ async def test_no_reader_gets_an_older_version_than_was_acknowledged_nor_a_mixtu
 ) -> None:
     dice = random.Random(seed)
     ttl = {"ttl": "60s"} if authorization == "none" else {}
-    async with embed(authorization=authorization, cache_size="64MiB", **ttl) as proxy:
+    async with embed(authorization=authorization, cache_size="64MiB", **ttl, **AS_SHIPPED) as proxy:
         histories = [History("small", 200 * KIB), History("large", 3000 * KIB)]
         for history in histories:
             await write(proxy, history, random.Random(0), 1)
