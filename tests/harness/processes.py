@@ -42,10 +42,10 @@ def start(
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for everything in the group ``process`` leads; returns when the leader is gone."""
+    """SIGKILL for everything in the group ``process`` leads; returns when all of it is gone, and what it held free."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(60)
+    wait_until(lambda: process.poll() is not None and not group_members(process), 60, "a killed group is gone")
 
 
 def group_members(process: subprocess.Popen[bytes]) -> list[int]:

@@ -31,6 +31,18 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def nursery_of(front: Front) -> int:
+    """The process id of the nursery."""
+    return next(pid for pid in descendants(front.proxy.pid) if b"nursery" in command_of(pid))
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -42,7 +54,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
 
 
-def replaced(front: Front, slot: int, former: int, seconds: float = 2.0) -> None:
+def replaced(front: Front, slot: int, former: int, seconds: float = 20.0) -> None:
     """Wait until another process than ``former`` accepts connections in a slot."""
     processes.wait_until(
         lambda: front.proxy.workers().get(slot, former) != former, seconds, f"worker {slot} is replaced"
