@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.faults.conftest import wait_until_stored
+from tests.faults.conftest import asked, until_asked, wait_until_stored
 from tests.faults.test_unsafe_requests import signed
 from tests.harness.processes import wait_until
 from tests.harness.raw import IncompleteResponseError, RawConnection, RawResponse, exchange
 from tests.reads.conftest import Reader
-from tests.writes.conftest import KIB, MIB, MODES, NONE, Start, data_of, straight, uploads, wait_for_uploads
+from tests.writes.conftest import (
+    KIB,
+    MIB,
+    MODES,
+    NONE,
+    SHORT,
+    Start,
+    data_of,
+    nothing_staged,
+    staged_bytes,
+    straight,
+    uploads,
+    wait_for_uploads,
+)
 from tests.writes.test_put import assert_as_straight
 from tests.writes.uploads import FRAMINGS
-
-from fastcache.storage.layout import is_upload_name
 
 PART = 5 * MIB
 
@@ -52,6 +62,8 @@ class Multipart:
         return signed(self.r, "POST", self.target(), b"<CompleteMultipartUpload>%b</CompleteMultipartUpload>" % parts)
 
     def complete(self, numbers: Sequence[int] | None = None) -> RawResponse:
+        """When all parts are stored: a completion waits for them, but not for long."""
+        wait_until_stored(self.r)
         return exchange(self.r.proxy.endpoint, self.completion(numbers or sorted(self.etags)), method=b"POST")
 
 
@@ -80,12 +92,6 @@ def assert_from_the_origin(r: Reader, key: str) -> None:
     for _ in range(2):
         got = r.get(key)
         assert (got.status, got.body) == (held.status, held.body if held.status == 200 else got.body)
-
-
-def nothing_staged(r: Reader) -> bool:
-    """What is left is the memory of uploads that have ended."""
-    fills = (r.proxy.cache_directory / "fills").iterdir()
-    return all(path.is_file() and is_upload_name(path.name) and path.stat().st_size == 0 for path in fills)
 
 
 @MODES
@@ -233,7 +239,7 @@ BAD_COMPLETIONS: dict[str, dict[str, object]] = {
 @MODES
 def test_a_completion_that_ends_in_an_error_publishes_nothing(reader: Start, mode: tuple[str, ...]) -> None:
     """PITFALLS: Complete that answers 200 with an <Error> body taken as success. Done again, it is done."""
-    r = reader(*mode, "--timeouts-first-byte", "1s")
+    r = reader(*mode, *SHORT)
     for key, fault in BAD_COMPLETIONS.items():
         old, new = data_of(f"old {key}", KIB), data_of(key, 2 * KIB)
         r.get(key, method="PUT", body=old)
@@ -269,7 +275,7 @@ def test_a_late_completion_is_published(reader: Start) -> None:
 
 
 def test_parts_that_fail_and_are_sent_again_are_kept(reader: Start) -> None:
-    r = reader(*NONE, "--timeouts-first-byte", "1s")
+    r = reader(*NONE, *SHORT)
     parts = parts_of("o", 7)
     upload = Multipart(r, "o")
     faults: dict[int, dict[str, object]] = {
@@ -324,7 +330,7 @@ def test_an_upload_across_a_restart_is_the_origins_alone(reader: Start) -> None:
     wait_for_uploads(r, "part", 1)
     r.proxy.kill()
     again = reader(*NONE, own=True, cache_directory=r.proxy.cache_directory)
-    assert nothing_staged(again)
+    wait_until(lambda: nothing_staged(again), 20, "the next life removes it")
     upload.r = again
     upload.put(2, data_of("o", KIB))
     assert upload.complete().status == 200
@@ -338,8 +344,7 @@ def test_what_is_staged_is_bounded(reader: Start) -> None:
     upload = Multipart(r, "o")
     for number, data in parts.items():
         assert upload.put(number, data).status == 200
-        staged = sum(path.stat().st_size for path in (r.proxy.cache_directory / "fills").rglob("*.staged"))
-        assert staged <= 12 * MIB
+        assert staged_bytes(r) <= 12 * MIB
     assert upload.complete().status == 200
     assert_from_the_origin(r, "o")
 
@@ -369,10 +374,11 @@ def test_an_overlapping_put_makes_a_completion_publish_nothing(reader: Start) ->
     upload = Multipart(r, "o")
     for number, data in parts.items():
         upload.put(number, data)
-    r.origin.control.fault("late", method="POST", key="o", params="uploadId", seconds=0.5)
+    r.origin.control.fault("late", method="POST", key="o", params="uploadId", seconds=3)
+    before = asked(r, "POST")
     with RawConnection(r.proxy.endpoint) as connection:
         connection.send(upload.completion([1, 2]))
-        time.sleep(0.1)
+        until_asked(r, "POST", before)
         assert r.get("o", method="PUT", body=b"other").status == 200
         assert connection.read_response(b"POST").status == 200
     assert uploads(r, "overlapped") >= 1

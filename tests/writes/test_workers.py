@@ -12,13 +12,13 @@ from tests.clients.comparison import differences, documented
 from tests.faults.conftest import asked, until_asked, wait_until_stored
 from tests.faults.test_unsafe_requests import signed
 from tests.harness.processes import wait_until
-from tests.writes.conftest import KIB, MIB, NONE, Start, data_of, straight, uploads
-from tests.writes.test_multipart import PART, Multipart, joined, nothing_staged, parts_of
+from tests.writes.conftest import KIB, MIB, NONE, Start, data_of, nothing_staged, straight, uploads
+from tests.writes.test_multipart import PART, Multipart, joined, parts_of
 from tests.writes.uploads import FRAMINGS, upload
 from tests.writes.workers import Workers, each_worker
 
-CACHE = ("--cache-size", "96MiB", "--fill-detach-after", "60s")
-"""A quarter of it is less than goes up in parts here. What is read of a copy is stored, however slow the disk is."""
+CACHE = ("--cache-size", "96MiB")
+"""A quarter of it is less than goes up in parts here."""
 
 
 @pytest.fixture(params=[2, 4])
@@ -74,6 +74,8 @@ class Spread(Multipart):
         self.etags[number] = found[1]
 
     def complete_spread(self) -> None:
+        """When all parts are stored: a completion looks again for those that others store, but not for long."""
+        wait_until_stored(self.r)
         self._ask(self.completion(sorted(self.etags)))
 
     def abort_spread(self) -> None:
@@ -103,7 +105,7 @@ def test_parts_that_went_through_different_workers_are_one_object_in_all(workers
         made.complete_spread()
         assert_here(w, key, joined(parts), made._turn)
         assert uploads(w.r, "stored") == number + 1
-        assert nothing_staged(w.r)
+        wait_until(lambda: nothing_staged(w.r), 20, "nothing of it stays")
 
 
 def test_what_one_worker_aborts_the_others_have_not_either(workers: Workers) -> None:
@@ -121,14 +123,14 @@ def test_what_one_worker_aborts_the_others_have_not_either(workers: Workers) -> 
 def test_a_part_on_its_way_while_another_worker_aborts_its_upload_does_not_stay(workers: Workers) -> None:
     w = workers
     made = Spread(w, "o")
-    w.r.origin.control.fault("latency", seconds=1, method="PUT", key="o")
+    w.r.origin.control.fault("latency", seconds=3, method="PUT", key="o")
     before = asked(w.r, "PUT")
     answer = w.begin(1, signed(w.r, "PUT", made.target(1), data_of("o", MIB)))
     until_asked(w.r, "PUT", before)
     assert w.ask(0, signed(w.r, "DELETE", made.target())).status == 204
     assert answer.read_response(b"PUT").status == 200, "the origin took it before the abort"
     wait_until(lambda: uploads(w.r, "lost") == 1, 20, "the part was not kept")
-    assert nothing_staged(w.r)
+    wait_until(lambda: nothing_staged(w.r), 20, "nothing of it stays")
     wait_until(lambda: w.r.proxy.metric("fastcache_cache_bytes") == 0, 20, "nothing is counted any more")
 
 
