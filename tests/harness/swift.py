@@ -180,7 +180,7 @@ def _running(directory: Path) -> Iterator[SwiftServer]:
             return all(_answers(port) for port in ports.values())
 
         try:
-            processes.wait_until(ready, 60, "Swift answers", step=0.05)
+            processes.wait_until(ready, 120, "Swift answers", step=0.05)
         except ProcessError as error:
             raise ProcessError(f"{error}\n{server.logs()}") from error
         yield server
