@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
+from tests.harness.processes import wait_until
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import exchange
 from tests.harness.signing import signed_request
@@ -57,8 +58,8 @@ class Reads:
         self.origin = origin
         self.proxy = proxy
 
-    def get(self, key: str) -> tuple[int, bytes, float]:
-        """Status, body, and how far the proxy's ``Date`` is from our clock, in seconds."""
+    def get(self, key: str) -> tuple[int, bytes, float | None]:
+        """Status, body, and how far the ``Date`` of a hit, which is the worker's, is from our clock, in seconds."""
         request = signed_request(
             "GET", f"{self.proxy.endpoint}/bkt/{key}", self.origin.access_key, self.origin.secret_key
         )
@@ -66,7 +67,7 @@ class Reads:
         said = answer.get(b"date")
         assert said is not None
         date = parsedate_to_datetime(said.decode("ascii")).timestamp()
-        return answer.status, answer.body, date - time.time()
+        return answer.status, answer.body, date - time.time() if answer.get(b"x-cache") == b"HIT" else None
 
 
 def freshness_in(bench: Bench, key: str, ttl: float) -> Freshness:
@@ -146,7 +147,14 @@ def test_a_jump_of_the_wall_clock_under_a_proxy_makes_nothing_fresh(
         clock.jump(jump)
         status, body, _ = reads.get(key)
         assert (status, body) == (200, pattern(key.encode(), 2, 0, SIZE)), f"stale after a jump of {jump}"
-        status, body, ahead = reads.get(key)
-        assert (status, body) == (200, pattern(key.encode(), 2, 0, SIZE))
-        # A hit carries the worker's own clock, a miss the origin's.
-        assert abs(ahead - jump) < 3600, "the wall clock of the worker did not jump: nothing was tested"
+        told: list[float] = []
+
+        def is_hit(key: str = key, told: list[float] = told) -> bool:
+            """At once, unless this machine takes a second from one read to the next."""
+            status, body, ahead = reads.get(key)
+            assert (status, body) == (200, pattern(key.encode(), 2, 0, SIZE))
+            told.extend([] if ahead is None else [ahead])
+            return bool(told)
+
+        wait_until(is_hit, 60, "a second read within the ttl of the first")
+        assert abs(told[0] - jump) < 3600, "the wall clock of the worker did not jump: nothing was tested"

@@ -79,6 +79,7 @@ class Load:
         self.generations = dict.fromkeys(KEYS, seed * 1000)
         self.sent = 0
         self.cut = threading.Event()
+        self.has_committed = threading.Event()
 
     async def run(self) -> None:
         while not self.cut.is_set():
@@ -95,6 +96,8 @@ class Load:
             return
         held = [Interval(extent.start, extent.end) for extent in entry.extents]
         self.committed[key] = victim.generation_of(entry.head), held
+        if held:
+            self.has_committed.set()
         if entry.voided and entry.void_on_disk:
             self.voided.add(key)
 
@@ -139,6 +142,8 @@ async def live_until_the_cut(cache: Path, durability: str, seed: int, cut: Calla
         load = Load(store, fences, seed)
 
         def cut_at_some_time() -> None:
+            if seed // 2 % 2:  # else there may be nothing yet, on a slow disk nearly always
+                load.has_committed.wait(60)
             time.sleep(load.dice.uniform(0.0, 0.3))
             # Before: what is reported as committed from here on may or may not have reached the device.
             load.cut.set()

@@ -24,6 +24,7 @@ from fastcache.storage.store import Store, StoreSettings
 DISK = 16 * MIB
 SIZES = (900, 40_000, 700_000, 1_500_000, 3 * MIB)
 RESUMES_WITHIN = 1.0
+"""Seconds, where nothing else is done; a machine that stalls may take much longer."""
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ async def test_many_times_what_fits(
         assert metrics.counts[StoreCounter.CORRUPT_FILES] == 0
         assert reader.hits > 0
         assert (metrics.counts[StoreCounter.DISK_FULL] > 0) == (capacity > DISK)
-        assert reader.longest_pause < 10 * RESUMES_WITHIN
+        assert reader.longest_pause < 30 * RESUMES_WITHIN
         leftovers = list((cache / "fills").iterdir())
         assert leftovers == []
         assert store.stats().used == disk_use(cache) <= min(capacity, DISK)
