@@ -26,6 +26,10 @@ _RESIGN_AFTER = 300.0
 _SETTLED = 0.05
 """Seconds for which the origin must say the same of an object before an upload whose end is not known counts as
 over."""
+_LEAST = 20, 100
+"""More writes that were acknowledged, and more reads, are made of a round, however slow the machine is."""
+_OVERTIME = 60.0
+"""Seconds that a round takes longer for that, at most."""
 
 
 class LostError(Exception):
@@ -157,12 +161,20 @@ class Round:
                     group.create_task(self._read(name, size, random.Random(self._dice.random())))
         return self.history
 
+    def _goes_on(self) -> bool:
+        late = time.monotonic() - self._until
+        return late < 0 or (late < _OVERTIME and not self._had_enough())
+
+    def _had_enough(self) -> bool:
+        writes = sum(write.acknowledged is not None for write in self.history.writes)
+        return writes > _LEAST[0] and len(self.history.reads) > _LEAST[1]
+
     # ---- writing
 
     async def _write(self, key: str, size: int, dice: random.Random) -> None:
         through, straight = self._through(), self._straight()
         version = 0
-        while time.monotonic() < self._until:
+        while self._goes_on():
             version += 1
             by = By.ORIGIN if dice.random() < 0.15 else By.PROXY
             wire = straight if by is By.ORIGIN else through
@@ -225,7 +237,7 @@ class Round:
     async def _read(self, key: str, size: int, dice: random.Random) -> None:
         wire = self._through()
         last = '"none"'
-        while time.monotonic() < self._until:
+        while self._goes_on():
             method, start, fields = self._shape(size, dice, last)
             begun = time.monotonic()
             self.history.asked += 1
