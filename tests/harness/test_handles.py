@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.harness.handles import nothing_stays
+from tests.harness.processes import wait_until
 from tests.harness.proxy import FastcacheProcess
 from tests.harness.raw import RawConnection
 from tests.harness.reactor import GET, connect, receive, running
@@ -90,5 +91,6 @@ def test_a_proxy_that_ends_with_something_open_fails_its_test(
     proxy = start_fastcache(origin.endpoint, environment=forgetful)
     with RawConnection(proxy.endpoint) as client:
         client.send(b"GET /bkt/o HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        wait_until(lambda: proxy.metric("fastcache_open_connections") == 1, 20, "it is connected")
         with pytest.raises(AssertionError, match="held at the end: 1 connections, 1 head_buffers, 3 descr"):
             proxy.stop()
