@@ -38,7 +38,7 @@ class Program(Reader):
             capture_output=True,
             env=credentials_only(self.site),
             check=False,
-            timeout=60,
+            timeout=200,
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return done.stdout
