@@ -270,12 +270,8 @@ def test_all_cpus_that_may_be_used_get_a_worker(start_front: StartFront) -> None
 
 def test_health_says_so_when_no_worker_is_left(start_front: StartFront) -> None:
     front = start_front("--workers", "1")
-    nursery = nursery_of(front)
-    kill(nursery, signal.SIGSTOP)  # so that there is no other before it is let go on
-    try:
+    with processes.standing_still(nursery_of(front)):  # so that there is no other before it is let go on
         kill(front.proxy.worker)
         front.until(lambda: front.proxy.health()["status"] == "failing", "the worker's death is known")
         assert "no worker accepts connections" in front.proxy.health()["reasons"]
-    finally:
-        kill(nursery, signal.SIGCONT)
     front.until(lambda: front.proxy.health()["status"] == "ok", "it recovers", 30.0)
