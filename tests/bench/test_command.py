@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +127,24 @@ def test_half_a_credential_is_none(
     assert (result.exit_code, "go together" in result.output) == (1, True)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started in the background of a shell ignores SIGINT, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_what_was_measured_until_an_interrupt_is_told(bench: Callable[..., Any], origin: OriginProcess) -> None:
     command = [sys.executable, "-m", "fastcache", "bench", *urls(origin.endpoint), "-d", "600s", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ), text=True) as process:
-        wait_until(lambda: origin.control.requests("GET") >= 10, 60, "it measures", step=0.05)
-        process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=60)
+        try:
+            wait_until(lambda: origin.control.requests("GET") >= 10, 60, "it measures", step=0.05)
+            process.send_signal(signal.SIGINT)
+            printed, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0
     found = json.loads(printed)
     assert found["requests"] >= 1
