@@ -241,6 +241,23 @@ def test_a_client_that_ends_its_side_behind_a_whole_request_is_answered(front: F
             connection.expect_close()
 
 
+def test_a_client_that_ended_its_side_while_output_waited_for_it_is_not_waited_for_for_ever(front: Front) -> None:
+    """Its end is told once: when the output is through and the origin has to be waited for, it is long gone by."""
+    sent = 32 * MIB
+    front.origin.control.synthetic("bkt", "half", 2 * sent)
+    front.origin.control.fault("stall", after=sent, seconds=3600, key="half")
+    with front.connect() as connection:
+        connection.send(front.request("half"))
+        head = connection.read_head()
+        # More than the buffers of two sockets take: the rest waits for the client.
+        front.until(lambda: front.origin.control.body_sent("bkt", "half") > 16 * MIB, "output waits")
+        connection.end_sending()
+        time.sleep(0.5)
+        assert front.proxy.metric("fastcache_open_connections") == 1
+        assert connection.read_exactly(sent, head) == content("half", 0, sent)
+        front.until(lambda: front.proxy.metric("fastcache_open_connections") == 0, "the connection was given up", 50)
+
+
 def test_a_client_that_left_for_good_is_not_waited_for(front: Front) -> None:
     """A FIN may be a half-close, so it is given a few seconds; not as many as the origin takes."""
     front.origin.control.synthetic("bkt", "left", 10)

@@ -58,8 +58,8 @@ cdef class Reactor(ConnectionStreams):
 
     Times are seconds. ``head_timeout`` bounds a head from its first byte to its last (a dripped head gains nothing),
     ``idle_timeout`` a kept-alive connection without one, ``stall_timeout`` progress in either direction while the
-    engine waits for the client. ``half_closed_timeout`` is how long an answer may still begin after the peer ended its
-    side: a FIN alone does not tell a client that left from one that has nothing more to say. ``surplus`` connections
+    engine waits for the client. ``half_closed_timeout`` is how long a peer that ended its side is waited for without a
+    byte of the answer: a FIN alone does not tell a client that left from one that has nothing more to say. ``surplus`` connections
     beyond ``max_connections`` are accepted to be refused (:meth:`overloaded`). ``min_rate`` (bytes a second, 0 for
     none) cuts off who moves less during ``rate_window`` while nobody else is waited for. ``networks`` are (packed
     address, prefix length) pairs; empty admits everyone.
@@ -319,6 +319,7 @@ cdef class Reactor(ConnectionStreams):
             if c.state == PARKED and c.out_pending >= 2:
                 ok = c.out_pending == 2
                 cid = connection_id(c)
+                self.wait_on(c)
                 release_output(c)
                 self._call(self.handler.on_writable, cid, ok)
         n = queue_length(&self.readable)

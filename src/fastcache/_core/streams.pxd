@@ -7,3 +7,4 @@ cdef class ConnectionStreams(PatientTable):
     cdef Connection* with_engine(self, uint64_t cid) noexcept nogil
     cdef object _want_read(self, Connection* c)
     cdef int _start_output(self, Connection* c)
+    cdef void wait_on(self, Connection* c) noexcept nogil

@@ -187,7 +187,7 @@ cdef class ConnectionStreams(PatientTable):
             if result == PUMP_TURN:
                 self.enqueue_run(c)
             return DEF_OUT_PENDING
-        c.deadline = 0
+        self.wait_on(c)
         if result != PUMP_DONE and result != PUMP_FILE:
             self.lose(c)
             self.arm()
@@ -195,6 +195,11 @@ cdef class ConnectionStreams(PatientTable):
         if result == PUMP_DONE:
             return DEF_OUT_DONE
         return DEF_OUT_FILE if result == PUMP_FILE else DEF_OUT_DEAD
+
+    cdef void wait_on(self, Connection* c) noexcept nogil:
+        """Output is through, and the engine may have more later. A client that has ended its side, of which nothing
+        more will be told, is not waited for longer than for a first byte."""
+        c.deadline = monotonic_ns() + self.half_closed_ns if c.eof and self.half_closed_ns else 0
 
     def sent(self, uint64_t cid) -> int:
         """Bytes of the current exchange's response that the kernel took so far."""

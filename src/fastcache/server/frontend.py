@@ -34,7 +34,7 @@ _ANSWERING = 0.05
 _LOG_BACKLOG = 1024
 """Items that wait for the access log's writer before hits have to wait with theirs."""
 _HALF_CLOSED = 5.0
-"""Seconds in which the answer to a client that ended its side must begin; it may have left altogether."""
+"""Seconds without a byte for a client that ended its side; it may have left altogether."""
 _SURPLUS = 256
 """Connections beyond the limit that are accepted to be told so; further ones wait in the kernel's queue."""
 
