@@ -336,6 +336,7 @@ def test_killed_after_a_write_was_forwarded_the_old_object_does_not_come_back(re
         r.origin.control.synthetic(r.bucket, key, size)
         assert r.get(key).body == content(key, 0, size)
         assert r.get(key).get(b"x-cache") == b"HIT"
+    wait_until_stored(r)
     r.origin.control.fault("latency", seconds=3600, method="PUT", count=2)
     connections = [RawConnection(r.proxy.endpoint) for _ in range(2)]
     for connection, key in zip(connections, ("small", "large"), strict=True):

@@ -253,7 +253,7 @@ def test_a_client_that_ended_its_side_while_output_waited_for_it_is_not_waited_f
         front.until(lambda: front.origin.control.body_sent("bkt", "half") > 16 * MIB, "output waits")
         connection.end_sending()
         time.sleep(0.5)
-        assert front.proxy.metric("fastcache_open_connections") == 1
+        assert front.proxy.metric("fastcache_open_connections") >= 1
         assert connection.read_exactly(sent, head) == content("half", 0, sent)
         front.until(lambda: front.proxy.metric("fastcache_open_connections") == 0, "the connection was given up", 50)
 
