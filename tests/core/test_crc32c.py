@@ -1,6 +1,9 @@
 """CRC32C against another implementation, in every length and alignment where lanes and slices meet."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import google_crc32c
@@ -58,6 +61,16 @@ def test_a_file_is_summed_from_its_offset(tmp_path: Path) -> None:
         os.close(fd)
     with pytest.raises(OSError, match="Bad file descriptor"):
         crc32c.crc_file(fd, 0, 10)
+
+
+def test_reading_gives_the_core_away_after_each_64_kib(tmp_path: Path, require_tool: Callable[..., None]) -> None:
+    """Else one who reads from the disk takes half a core from all whose answers are in memory."""
+    require_tool("strace")
+    (tmp_path / "f").write_bytes(bytes(1 << 20))
+    code = "import os, sys; from fastcache._core.crc32c import crc_file; crc_file(os.open(sys.argv[1], 0), 0, 1 << 20)"
+    command = ["strace", "-f", "-e", "trace=sched_yield", "-o", str(tmp_path / "calls"), sys.executable, "-c", code]
+    subprocess.run([*command, str(tmp_path / "f")], check=True, timeout=60)
+    assert (tmp_path / "calls").read_text().count("sched_yield()") == 16
 
 
 @pytest.mark.parametrize("interval", [(-1, 1), (0, -1), (1 << 62, 1 << 62), ((1 << 63) - 1, 1)])

@@ -61,6 +61,18 @@ async def test_an_object_larger_than_the_bound_is_known_until_the_next_one_is_as
     await read_extents(bench, "large")
 
 
+async def test_an_object_that_is_forgotten_proves_nothing_to_who_still_has_it(make_bench: MakeBench) -> None:
+    """A request that answers while others bring new objects would lease it, and no write would find that lease."""
+    bench = await make_bench(index_memory=3 * OBJECT_BYTES)
+    entry = await bench.fill("k", 100)
+    assert entry.validation is not None
+    for n in range(10):
+        await bench.fill(f"other-{n}", 100)
+    assert bench.store.peek(oid("k")) is None
+    assert entry.validation is None
+    assert bench.store.pin(entry, Interval(0, 100)) is None
+
+
 async def test_extents_that_are_gone_are_not_counted_as_known(make_bench: MakeBench) -> None:
     bench = await make_bench()
     await store_extents(bench, "k")

@@ -59,10 +59,10 @@ cdef class Reactor(ConnectionStreams):
     Times are seconds. ``head_timeout`` bounds a head from its first byte to its last (a dripped head gains nothing),
     ``idle_timeout`` a kept-alive connection without one, ``stall_timeout`` progress in either direction while the
     engine waits for the client. ``half_closed_timeout`` is how long a peer that ended its side is waited for without a
-    byte of the answer: a FIN alone does not tell a client that left from one that has nothing more to say. ``surplus`` connections
-    beyond ``max_connections`` are accepted to be refused (:meth:`overloaded`). ``min_rate`` (bytes a second, 0 for
-    none) cuts off who moves less during ``rate_window`` while nobody else is waited for. ``networks`` are (packed
-    address, prefix length) pairs; empty admits everyone.
+    byte of the answer: a FIN alone does not tell a client that left from one that has nothing more to say. ``surplus``
+    connections beyond ``max_connections`` are accepted to be refused (:meth:`overloaded`). ``min_rate`` (bytes a
+    second, 0 for none) cuts off who moves less during ``rate_window`` while nobody else is waited for. ``networks``
+    are (packed address, prefix length) pairs; empty admits everyone.
     """
 
     def drain(self):

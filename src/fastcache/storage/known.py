@@ -59,5 +59,6 @@ class KnownObjects:
                 self._entries.move_to_end(digest)
                 continue
             del self._entries[digest]
+            entry.validation = None  # who still has it must lease nothing on what nobody would end
             self._forgotten_sent = max(self._forgotten_sent, entry.sent)
             self._evictor.forget(entry)
