@@ -258,6 +258,18 @@ def test_a_client_that_ended_its_side_while_output_waited_for_it_is_not_waited_f
         front.until(lambda: front.proxy.metric("fastcache_open_connections") == 0, "the connection was given up", 50)
 
 
+def test_a_client_that_ended_its_side_is_not_waited_for_for_ever_when_the_answer_has_begun(front: Front) -> None:
+    front.origin.control.synthetic("bkt", "begun", 100_000)
+    front.origin.control.fault("latency", seconds=0.5, key="begun")
+    front.origin.control.fault("stall", after=1000, seconds=3600, key="begun")
+    with front.connect() as connection:
+        connection.send(front.request("begun"))
+        connection.end_sending()
+        head = connection.read_head()
+        assert connection.read_exactly(1000, head) == content("begun", 0, 1000)
+        front.until(lambda: front.proxy.metric("fastcache_open_connections") == 0, "the connection was given up", 50)
+
+
 def test_a_client_that_left_for_good_is_not_waited_for(front: Front) -> None:
     """A FIN may be a half-close, so it is given a few seconds; not as many as the origin takes."""
     front.origin.control.synthetic("bkt", "left", 10)
